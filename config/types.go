@@ -1,0 +1,133 @@
+// Package config turns a TOML file into validated domain types. Behind it nobody sees strings, and what it returns can be
+// run: everything that can be found wrong without touching the machine has been.
+package config
+
+import (
+	"net/netip"
+	"time"
+)
+
+// Role is what a node is.
+type Role string
+
+// The roles.
+const (
+	MobileNodeRole Role = "mobile-node"
+	HomeAgentRole  Role = "home-agent"
+)
+
+// Config is one node.
+type Config struct {
+	Roles []Role
+	// StateDirectory holds what survives a restart: the undo journal, the home agent's bindings.
+	StateDirectory string
+	Log            Log
+	Control        Control
+	// TUN is nil where the node has no TUN device.
+	TUN   *TUN
+	Links []Link
+	// SecurityAssociations are the RFC 4285 keys, by SPI.
+	SecurityAssociations map[uint32]SecurityAssociation
+	MobileNode           *MobileNode
+	HomeAgent            *HomeAgent
+}
+
+// Log says what is logged and how.
+type Log struct {
+	// Level is debug, info, warn or error; Format is text or json.
+	Level, Format string
+}
+
+// Control is the control API.
+type Control struct {
+	// Socket is the path of the unix socket.
+	Socket string
+}
+
+// TUN is the device by which programs of the host, or the routes of an anchor's host, reach kedge.
+type TUN struct {
+	Name string
+	// MTU in octets, 1280 to 65535.
+	MTU int
+	// Offload enables segmentation and checksum offload.
+	Offload bool
+}
+
+// Link is an Ethernet interface on which kedge has addresses of its own ([[link]]).
+type Link struct {
+	Interface string
+	// Autoconfigure takes addresses and routers from router advertisements (a mobile node's uplinks).
+	Autoconfigure bool
+	// Addresses are static addresses of kedge's own, with the prefix length of the link.
+	Addresses []netip.Prefix
+	// Gateway is the static default router; invalid if none.
+	Gateway netip.Addr
+	// Preference orders uplinks; higher wins.
+	Preference int
+	// Offload reads and writes super-packets with a virtio header.
+	Offload bool
+}
+
+// Algorithm is an authentication algorithm of the RFC 4285 mobility message authentication option.
+type Algorithm string
+
+// The algorithms.
+const (
+	HMACSHA1   Algorithm = "hmac-sha1-96"
+	HMACSHA256 Algorithm = "hmac-sha-256-128"
+)
+
+// SecurityAssociation is a shared key (RFC 4285 section 1.1).
+type SecurityAssociation struct {
+	SPI       uint32
+	Algorithm Algorithm
+	Key       []byte
+	// TimestampWindow is the allowed difference of clocks for replay protection (RFC 4285 section 6).
+	TimestampWindow time.Duration
+}
+
+// MobileNode is the mobile node role.
+type MobileNode struct {
+	HomeAddress netip.Addr
+	HomePrefix  netip.Prefix
+	// HomeAgent is the home agent's address; invalid if it is to be discovered (RFC 6275 section 11.4.1).
+	HomeAgent netip.Addr
+	// Identifier is the MN-ID (RFC 4283) as a network access identifier; empty sends none.
+	Identifier string
+	// Lifetime is what binding updates ask for.
+	Lifetime time.Duration
+	// Destinations are the prefixes that programs of the host reach through kedge; the home address always does.
+	Destinations []netip.Prefix
+	// SPI names the security association with the home agent; 0 with AllowUnauthenticated.
+	SPI                  uint32
+	AllowUnauthenticated bool
+}
+
+// HomeAgent is the home agent role.
+type HomeAgent struct {
+	// Address is the home agent's own address, one of Links[].Addresses.
+	Address netip.Addr
+	// HomePrefixes are the prefixes it serves.
+	HomePrefixes []netip.Prefix
+	// HomeLink is the interface that is the home link; empty if the home link is virtual and the prefixes are routed here.
+	HomeLink string
+	// Preference in home agent lists, -32768 to 32767 (RFC 6275 section 7.4).
+	Preference int16
+	// MaxLifetime bounds what is granted; RefreshAdvice is the share of it that refresh advice suggests, 0 if none is given.
+	MaxLifetime   time.Duration
+	RefreshAdvice time.Duration
+	MaxBindings   int
+	// MobileNodes are those that may register. With AllowAnyMobileNode others may too, within HomePrefixes.
+	MobileNodes          []HomeAgentMobileNode
+	AllowAnyMobileNode   bool
+	AllowUnauthenticated bool
+}
+
+// HomeAgentMobileNode is one mobile node that a home agent serves.
+type HomeAgentMobileNode struct {
+	Identifier           string
+	HomeAddress          netip.Addr
+	MobileNetworks       []netip.Prefix
+	SPI                  uint32
+	AllowUnauthenticated bool
+}
