@@ -30,6 +30,8 @@ type Config struct {
 	SecurityAssociations map[uint32]SecurityAssociation
 	MobileNode           *MobileNode
 	HomeAgent            *HomeAgent
+	// Warnings are what an operator should know of an otherwise valid file, a line each.
+	Warnings []string
 }
 
 // Log says what is logged and how.

@@ -1,0 +1,177 @@
+package config
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"sort"
+	"strings"
+
+	"github.com/pelletier/go-toml/v2"
+)
+
+// Defaults of keys that may be left out.
+const (
+	DefaultStateDirectory = "/var/lib/kedge"
+	DefaultSocket         = "/run/kedge/control.sock"
+	DefaultTUNName        = "kedge0"
+)
+
+// Load reads and checks a configuration file. Relative paths in it count from its own folder. The error is an Errors with
+// everything that is wrong, not only the first; it is returned for a missing file too.
+func Load(path string) (*Config, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil, Errors{{File: path, Expected: "a readable file", Found: cause(err)}}
+	}
+	return Parse(path, b)
+}
+
+// Parse is Load for a document that has been read; path names it in errors and anchors relative paths.
+func Parse(path string, b []byte) (*Config, error) {
+	var d document
+	decoder := toml.NewDecoder(bytes.NewReader(b)).DisallowUnknownFields()
+	r := &reader{file: path, directory: filepath.Dir(path)}
+	if err := decoder.Decode(&d); err != nil {
+		r.decodeError(err)
+		return nil, r.errors
+	}
+	r.lines = positionsOf(b)
+	c := r.config(&d)
+	if len(r.errors) > 0 {
+		sort.SliceStable(r.errors, func(i, j int) bool { return r.errors[i].Line < r.errors[j].Line })
+		return nil, r.errors
+	}
+	return c, nil
+}
+
+// reader turns one document into a Config and collects what is wrong with it.
+type reader struct {
+	file, directory string
+	lines           positions
+	errors          Errors
+	warnings        []string
+}
+
+func (r *reader) wrong(key, expected, found string, args ...any) {
+	r.errors = append(r.errors, &Error{
+		File: r.file, Line: r.lines.line(key), Key: key, Expected: expected, Found: fmt.Sprintf(found, args...),
+	})
+}
+
+func (r *reader) warn(key, text string, args ...any) {
+	r.warnings = append(r.warnings, fmt.Sprintf("%s:%d: %s: %s", r.file, r.lines.line(key), key, fmt.Sprintf(text, args...)))
+}
+
+// decodeError translates the TOML library's errors: syntax, wrong types, unknown keys.
+func (r *reader) decodeError(err error) {
+	var unknown *toml.StrictMissingError
+	var wrong *toml.DecodeError
+	switch {
+	case errors.As(err, &unknown):
+		for i := range unknown.Errors {
+			e := &unknown.Errors[i]
+			line, _ := e.Position()
+			key := strings.Join(e.Key(), ".")
+			r.errors = append(r.errors, &Error{
+				File: r.file, Line: line, Key: key, Expected: "a key that kedge knows" + suggestion(e.Key()), Found: "an unknown one",
+			})
+		}
+	case errors.As(err, &wrong):
+		line, _ := wrong.Position()
+		expected, found := "valid TOML", strings.TrimPrefix(wrong.Error(), "toml: ")
+		if key := strings.Join(wrong.Key(), "."); key != "" {
+			r.errors = append(r.errors, &Error{File: r.file, Line: line, Key: key, Expected: "a value of the right type", Found: found})
+			return
+		}
+		r.errors = append(r.errors, &Error{File: r.file, Line: line, Expected: expected, Found: found})
+	default:
+		r.errors = append(r.errors, &Error{File: r.file, Expected: "valid TOML", Found: strings.TrimPrefix(err.Error(), "toml: ")})
+	}
+}
+
+func (r *reader) config(d *document) *Config {
+	c := &Config{
+		Roles:          r.roles(d),
+		StateDirectory: r.path(text(d.StateDirectory, DefaultStateDirectory)),
+		Log: Log{
+			Level:  r.oneOf("log.level", text(d.Log.Level, "info"), "debug", "info", "warn", "error"),
+			Format: r.oneOf("log.format", text(d.Log.Format, "text"), "text", "json"),
+		},
+		Control: Control{Socket: r.path(text(d.Control.Socket, DefaultSocket))},
+	}
+	c.TUN = r.tun(d.TUN)
+	c.Links = r.links(d.Link)
+	c.SecurityAssociations = r.securityAssociations(d.SecurityAssociation)
+	if d.MobileNode != nil {
+		c.MobileNode = r.mobileNode(d.MobileNode, c)
+	}
+	if d.HomeAgent != nil {
+		c.HomeAgent = r.homeAgent(d.HomeAgent, c)
+	}
+	r.combination(d, c)
+	c.Warnings = r.warnings
+	return c
+}
+
+func (r *reader) roles(d *document) []Role {
+	known := []string{string(MobileNodeRole), string(HomeAgentRole)}
+	if len(d.Roles) == 0 {
+		r.wrong("roles", "at least one of "+strings.Join(known, ", "), "none")
+	}
+	var roles []Role
+	for i, name := range d.Roles {
+		key := fmt.Sprintf("roles.%d", i)
+		role := Role(r.oneOf(key, name, known...))
+		if slices.Contains(roles, role) {
+			r.wrong(key, "each role once", "%q again", name)
+			continue
+		}
+		roles = append(roles, role)
+	}
+	return roles
+}
+
+// combination checks that roles, their sections and the links they need go together.
+func (r *reader) combination(d *document, c *Config) {
+	mobile, anchor := slices.Contains(c.Roles, MobileNodeRole), slices.Contains(c.Roles, HomeAgentRole)
+	if mobile && anchor {
+		r.wrong("roles", "mobile-node or home-agent", "both: run two nodes, each in a network namespace of its own")
+	}
+	r.section("mobile_node", MobileNodeRole, mobile, d.MobileNode != nil)
+	r.section("home_agent", HomeAgentRole, anchor, d.HomeAgent != nil)
+	if mobile && c.TUN == nil {
+		r.wrong("tun", "a [tun] section, by which programs reach the home address", "none")
+	}
+	if (mobile || anchor) && len(c.Links) == 0 {
+		r.wrong("link", "at least one [[link]]", "none")
+	}
+}
+
+func (r *reader) section(name string, role Role, wanted, present bool) {
+	switch {
+	case wanted && !present:
+		r.wrong(name, fmt.Sprintf("a [%s] section, since roles has %q", name, role), "none")
+	case present && !wanted:
+		r.wrong(name, fmt.Sprintf("%q in roles, since there is a [%s] section", role, name), "roles without it")
+	}
+}
+
+func (r *reader) path(p string) string {
+	if filepath.IsAbs(p) {
+		return p
+	}
+	return filepath.Join(r.directory, p)
+}
+
+// cause is an error without the operation and path that the message around it already has.
+func cause(err error) string {
+	var p *os.PathError
+	if errors.As(err, &p) {
+		return p.Err.Error()
+	}
+	return err.Error()
+}
