@@ -1,0 +1,121 @@
+package control
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"strings"
+	"syscall"
+)
+
+// Client talks to the node behind one control socket.
+type Client struct {
+	path string
+	http http.Client
+}
+
+// NewClient makes a client for the socket at path; it connects with each call.
+func NewClient(path string) *Client {
+	return &Client{path: path, http: http.Client{Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", path)
+		},
+	}}}
+}
+
+// Status asks for the node's status.
+func (c *Client) Status(ctx context.Context) (s Status, err error) {
+	return s, c.call(ctx, "GET", "/v1/status", &s)
+}
+
+// Bindings asks for the node's bindings.
+func (c *Client) Bindings(ctx context.Context) (b []Binding, err error) {
+	return b, c.call(ctx, "GET", "/v1/bindings", &b)
+}
+
+// RemoveBinding removes the binding of a home address.
+func (c *Client) RemoveBinding(ctx context.Context, home netip.Addr) error {
+	return c.call(ctx, "DELETE", "/v1/bindings/"+home.String(), nil)
+}
+
+// Events hands the remembered events to each and, if follow is set, those to come, until ctx ends or each fails.
+func (c *Client) Events(ctx context.Context, follow bool, each func(Event) error) error {
+	path := "/v1/events"
+	if follow {
+		path += "?follow=1"
+	}
+	r, err := c.do(ctx, "GET", path)
+	if err != nil {
+		return err
+	}
+	defer r.Body.Close()
+	lines := bufio.NewScanner(r.Body)
+	for lines.Scan() {
+		data, ok := bytes.CutPrefix(lines.Bytes(), []byte("data: "))
+		if !ok {
+			continue
+		}
+		var e Event
+		if err := json.Unmarshal(data, &e); err != nil {
+			return fmt.Errorf("event: %w", err)
+		}
+		if err := each(e); err != nil {
+			return err
+		}
+	}
+	if ctx.Err() != nil {
+		return nil
+	}
+	return lines.Err()
+}
+
+func (c *Client) call(ctx context.Context, method, path string, into any) error {
+	r, err := c.do(ctx, method, path)
+	if err != nil {
+		return err
+	}
+	defer r.Body.Close()
+	if into == nil {
+		return nil
+	}
+	if err := json.NewDecoder(r.Body).Decode(into); err != nil {
+		return fmt.Errorf("control API %s: %w", path, err)
+	}
+	return nil
+}
+
+func (c *Client) do(ctx context.Context, method, path string) (*http.Response, error) {
+	q, err := http.NewRequestWithContext(ctx, method, "http://kedge"+path, nil)
+	if err != nil {
+		return nil, err
+	}
+	r, err := c.http.Do(q)
+	if err != nil {
+		return nil, c.explain(err)
+	}
+	if r.StatusCode != http.StatusOK {
+		defer r.Body.Close()
+		text, _ := io.ReadAll(io.LimitReader(r.Body, 4096))
+		return nil, errors.New(strings.TrimSpace(string(text)))
+	}
+	return r, nil
+}
+
+func (c *Client) explain(err error) error {
+	switch {
+	case errors.Is(err, os.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
+		return fmt.Errorf("no kedge runs behind %s (start one with kedge run, or name its socket with --socket)", c.path)
+	case errors.Is(err, os.ErrPermission):
+		return fmt.Errorf("no permission for %s: use the user or group that runs kedge", c.path)
+	}
+	return fmt.Errorf("control API at %s: %w", c.path, err)
+}

@@ -1,0 +1,122 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+type fakeNode struct {
+	trace   *Trace
+	status  Status
+	removed netip.Addr
+}
+
+func (n *fakeNode) Status(context.Context) (Status, error) { return n.status, nil }
+func (n *fakeNode) Bindings(context.Context) ([]Binding, error) {
+	return []Binding{{Home: netip.MustParsePrefix("2001:db8::1/128"), CareOf: netip.MustParseAddr("2001:db8:1::1"), LifetimeSeconds: 12}}, nil
+}
+func (n *fakeNode) RemoveBinding(_ context.Context, home netip.Addr) (bool, error) {
+	n.removed = home
+	return home == netip.MustParseAddr("2001:db8::1"), nil
+}
+func (n *fakeNode) Trace() *Trace { return n.trace }
+
+func serve(t *testing.T) (*fakeNode, *Client) {
+	t.Helper()
+	n := &fakeNode{trace: NewTrace(4), status: Status{Version: "v1", Healthy: true, Roles: []string{"home-agent"}}}
+	path := filepath.Join(t.TempDir(), "s")
+	l, err := Listen(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error)
+	go func() { done <- Serve(ctx, l, n) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	return n, NewClient(path)
+}
+
+func TestStatusAndBindings(t *testing.T) {
+	_, c := serve(t)
+	s, err := c.Status(t.Context())
+	if err != nil || s.Version != "v1" || !s.Healthy {
+		t.Errorf("status %+v, %v", s, err)
+	}
+	b, err := c.Bindings(t.Context())
+	if err != nil || len(b) != 1 || b[0].CareOf != netip.MustParseAddr("2001:db8:1::1") {
+		t.Errorf("bindings %+v, %v", b, err)
+	}
+}
+
+func TestRemoveBinding(t *testing.T) {
+	n, c := serve(t)
+	if err := c.RemoveBinding(t.Context(), netip.MustParseAddr("2001:db8::1")); err != nil || n.removed != netip.MustParseAddr("2001:db8::1") {
+		t.Errorf("removed %v, %v", n.removed, err)
+	}
+	if err := c.RemoveBinding(t.Context(), netip.MustParseAddr("2001:db8::2")); err == nil || err.Error() != "no binding for 2001:db8::2" {
+		t.Error(err)
+	}
+}
+
+func TestEventsPastThenFuture(t *testing.T) {
+	n, c := serve(t)
+	for range 6 { // two more than are remembered
+		n.trace.Add(Event{Kind: "past"})
+	}
+	var numbers []uint64
+	enough := errors.New("enough")
+	err := c.Events(t.Context(), true, func(e Event) error {
+		numbers = append(numbers, e.Number)
+		if len(numbers) == 4 {
+			n.trace.Add(Event{Kind: "future", Time: time.Unix(1, 0)})
+		}
+		if e.Kind == "future" {
+			return enough
+		}
+		return nil
+	})
+	if !errors.Is(err, enough) || len(numbers) != 5 || numbers[0] != 3 || numbers[4] != 7 {
+		t.Errorf("numbers %v, %v; want 3 to 7", numbers, err)
+	}
+}
+
+func TestSlowFollowerDoesNotHoldTheNode(t *testing.T) {
+	trace := NewTrace(1)
+	_, future, stop := trace.Follow()
+	defer stop()
+	for range 2 * followerBacklog {
+		trace.Add(Event{})
+	}
+	if len(future) != followerBacklog {
+		t.Errorf("%d events wait, want %d", len(future), followerBacklog)
+	}
+}
+
+func TestNoNode(t *testing.T) {
+	_, err := NewClient(filepath.Join(t.TempDir(), "none")).Status(t.Context())
+	if err == nil || !strings.Contains(err.Error(), "no kedge runs behind") {
+		t.Error(err)
+	}
+}
+
+func TestListenRefusesALiveSocket(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	l, err := Listen(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if _, err := Listen(path); err == nil || !strings.Contains(err.Error(), "another kedge answers") {
+		t.Error(err)
+	}
+}
