@@ -1,0 +1,97 @@
+package packet
+
+import (
+	"encoding/binary"
+	"errors"
+	"math/bits"
+)
+
+// ErrOffload means that the offload state of a packet does not fit its octets.
+var ErrOffload = errors.New("offload state does not fit the packet")
+
+// Sum is the one's complement sum (RFC 1071) of b and of initial, not complemented. It may be continued by passing the
+// result as the next initial, as long as every part but the last has an even number of octets.
+func Sum(b []byte, initial uint16) uint16 {
+	// Carries of 64-bit additions come back in at the bottom, which 2^64 = 1 (mod 2^16-1) allows.
+	sum, carry := uint64(initial), uint64(0)
+	for len(b) >= 64 {
+		_ = b[63]
+		sum, carry = bits.Add64(sum, binary.BigEndian.Uint64(b), carry)
+		sum, carry = bits.Add64(sum, binary.BigEndian.Uint64(b[8:]), carry)
+		sum, carry = bits.Add64(sum, binary.BigEndian.Uint64(b[16:]), carry)
+		sum, carry = bits.Add64(sum, binary.BigEndian.Uint64(b[24:]), carry)
+		sum, carry = bits.Add64(sum, binary.BigEndian.Uint64(b[32:]), carry)
+		sum, carry = bits.Add64(sum, binary.BigEndian.Uint64(b[40:]), carry)
+		sum, carry = bits.Add64(sum, binary.BigEndian.Uint64(b[48:]), carry)
+		sum, carry = bits.Add64(sum, binary.BigEndian.Uint64(b[56:]), carry)
+		b = b[64:]
+	}
+	for len(b) >= 8 {
+		sum, carry = bits.Add64(sum, binary.BigEndian.Uint64(b), carry)
+		b = b[8:]
+	}
+	var rest uint64
+	for i, octet := range b {
+		rest |= uint64(octet) << (56 - 8*i)
+	}
+	sum, carry = bits.Add64(sum, rest, carry)
+	sum, carry = bits.Add64(sum, 0, carry)
+	return fold(sum + carry)
+}
+
+func fold(sum uint64) uint16 {
+	sum = sum>>32 + sum&0xffffffff
+	sum = sum>>32 + sum&0xffffffff
+	sum = sum>>16 + sum&0xffff
+	sum = sum>>16 + sum&0xffff
+	return uint16(sum)
+}
+
+// PseudoHeaderSum is the sum of the IPv6 pseudo-header (RFC 8200 section 8.1), not complemented: what the checksum field
+// of a packet with NeedsChecksum holds. Source and destination are 16 octets each; the destination is the final one and,
+// where there is a Home Address option, the source is the home address (RFC 6275 section 6.3). Length counts the upper-layer
+// header and its data.
+func PseudoHeaderSum(source, destination []byte, length int, protocol uint8) uint16 {
+	return Sum(destination[:16], Sum(source[:16], fold(uint64(length)+uint64(protocol))))
+}
+
+// UpdateChecksum is the checksum field after one 16-bit word that it covers has changed (RFC 1624 section 3, equation 3).
+func UpdateChecksum(checksum, before, after uint16) uint16 {
+	return ^fold(uint64(^checksum) + uint64(^before) + uint64(after))
+}
+
+// UpdateChecksumOver is UpdateChecksum for octets that have changed from before to after, such as an address. Both are
+// equally long, an even number of octets, and begin at an even place.
+func UpdateChecksumOver(checksum uint16, before, after []byte) uint16 {
+	return ^fold(uint64(^checksum) + uint64(^Sum(before, 0)) + uint64(Sum(after, 0)))
+}
+
+// FinishChecksum completes the checksum of an ordinary packet that its sender left partial; it does nothing to others. It
+// returns ErrOffload for a super-packet, whose checksums Split makes, and where the field lies outside the packet.
+func FinishChecksum(p *Packet) error {
+	o := &p.Offload
+	if o.Segmentation != NotSegmented {
+		return ErrOffload
+	}
+	if !o.NeedsChecksum {
+		return nil
+	}
+	b := p.Bytes()
+	start := int(o.ChecksumStart)
+	field := start + int(o.ChecksumOffset)
+	if start >= len(b) || field+2 > len(b) {
+		return ErrOffload
+	}
+	putChecksum(b[field:], ^Sum(b[start:], 0))
+	o.NeedsChecksum, o.ChecksumStart, o.ChecksumOffset = false, 0, 0
+	return nil
+}
+
+// putChecksum stores a checksum, the field of which was part of the sum. Zero means "none" in UDP (RFC 8200 section 8.1)
+// and equals all ones everywhere else.
+func putChecksum(field []byte, checksum uint16) {
+	if checksum == 0 {
+		checksum = 0xffff
+	}
+	binary.BigEndian.PutUint16(field, checksum)
+}
