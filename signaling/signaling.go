@@ -79,6 +79,27 @@ type DuplicateResult struct {
 	Duplicate bool
 }
 
+// UnverifiedHomeAddress is a packet other than a Mobility Header message that arrived for this node with a Home Address
+// option and that no binding of forwarding bears out (RFC 6275 section 9.3.1). It has been dropped.
+type UnverifiedHomeAddress struct {
+	Source, Destination netip.Addr
+	HomeAddress         netip.Addr
+}
+
+// HomeAgentSeen is what a valid router advertisement on a home link says of its sender as a home agent (RFC 6275 section
+// 10.5.1). It is handed over for each advertisement from the link.
+type HomeAgentSeen struct {
+	Link string
+	// Router is the link-local source of the advertisement.
+	Router netip.Addr
+	// Addresses are the router's global addresses: those of Prefix Information options with the R bit (section 7.2).
+	Addresses []netip.Addr
+	// Preference and Lifetime are those of the Home Agent Information option (section 7.4), or 0 and the Router Lifetime
+	// without one. Lifetime is 0 if the Home Agent (H) bit is not set.
+	Preference int16
+	Lifetime   time.Duration
+}
+
 // Shutdown asks a machine to end its bindings in good order; it gets Ticks until the node stops.
 type Shutdown struct{}
 
@@ -88,6 +109,9 @@ func (ReceivedICMP) event()    {}
 func (Attachment) event()      {}
 func (DuplicateResult) event() {}
 func (Shutdown) event()        {}
+
+func (UnverifiedHomeAddress) event() {}
+func (HomeAgentSeen) event()         {}
 
 // Send sends a Mobility Header message.
 type Send struct {
@@ -114,6 +138,15 @@ type SendICMP struct {
 	Link                string
 	Router              netip.Addr
 	Tunnel              netip.Addr
+}
+
+// SendParameterProblem sends an ICMPv6 Parameter Problem message, code 0 (RFC 4443 section 3.4), about a Mobility Header
+// message, directly to InReplyTo.Source (RFC 6275 section 9.2). It has been rate limited.
+type SendParameterProblem struct {
+	// InReplyTo is the message; its Payload is the effect's own copy.
+	InReplyTo Received
+	// Pointer is the octet at fault, counted from the first of InReplyTo.Payload; the sender adds what stood before it.
+	Pointer int
 }
 
 // Bind tells forwarding that Home is reached, or speaks, through a tunnel from Local to Remote. It replaces what was
@@ -185,3 +218,5 @@ func (Defend) effect()         {}
 func (Undefend) effect()       {}
 func (ProbeDuplicate) effect() {}
 func (Report) effect()         {}
+
+func (SendParameterProblem) effect() {}
