@@ -1,9 +1,7 @@
 // Package mh is the codec of the Mobility Header (RFC 6275 section 6.1): every message, every mobility option, and the
 // Home Address option and type 2 routing header that go with them. It knows octets only: it sends nothing and decides
-// nothing.
+// nothing. What it returns never shares memory with what it was given.
 package mh
-
-import "net/netip"
 
 // Protocol is the next header value of the Mobility Header.
 const Protocol = 135
@@ -30,10 +28,15 @@ const (
 type Message interface {
 	// Type is the message's MH Type.
 	Type() Type
-	// OptionList is the message's mobility options, for reading and for changing.
+	// OptionList is the message's mobility options, for reading and for changing. Experimental has none that this
+	// package knows of; its list is always empty.
 	OptionList() *Options
-	// appendBody writes what stands between the Reserved checksum fields and the options.
-	appendBody(b []byte) []byte
+	// appendBody writes what stands between the Checksum field and the options.
+	appendBody(b []byte) ([]byte, error)
+	// parseBody reads what appendBody writes, from b of at least bodyLength octets.
+	parseBody(b []byte) error
+	// bodyLength is how many octets appendBody writes.
+	bodyLength() int
 }
 
 // Option is one decoded mobility option: a pointer to one of the option types of this package, or *UnknownOption.
@@ -43,7 +46,9 @@ type Option interface {
 	// align is the option's alignment requirement xn+y; 1 and 0 if none.
 	align() (x, y int)
 	// appendData writes the option's data, without type and length.
-	appendData(b []byte) []byte
+	appendData(b []byte) ([]byte, error)
+	// parseData reads what appendData writes.
+	parseData(d []byte) error
 }
 
 // Options are a message's mobility options in order. Padding is neither kept nor written by hand: Pad1 and PadN come and
@@ -60,12 +65,13 @@ func Find[O Option](opts Options) (o O, ok bool) {
 	return o, false
 }
 
-// The functions of this package, for orientation:
-//
-//	Parse(b []byte) (Message, error)                            one Mobility Header, to its end; checksum not looked at
-//	ChecksumValid(b []byte, src, dst netip.Addr) bool           src is the home address when a Home Address option was there, dst likewise for RH2
-//	Append(b []byte, m Message) ([]byte, error)                 padded, aligned, checksum 0
-//	SetChecksum(b []byte, src, dst netip.Addr)                  in place
-//	AuthenticatorRange(b []byte) (start, end int, err error)    where in an encoded message the last option 9's authenticator stands
-//	AppendHomeAddressOption / ParseHomeAddressOption, AppendType2Routing / ParseType2Routing  whole extension headers
-var _ netip.Addr
+// FindAll returns all options of type O in order.
+func FindAll[O Option](opts Options) []O {
+	var all []O
+	for _, v := range opts {
+		if t, is := v.(O); is {
+			all = append(all, t)
+		}
+	}
+	return all
+}

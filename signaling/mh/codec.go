@@ -1,0 +1,165 @@
+package mh
+
+import (
+	"errors"
+	"fmt"
+)
+
+// newMessage is an empty message of type t; kind is the octet after the checksum, which tells Binding Revocation messages
+// apart. nil if unknown.
+func newMessage(t Type, kind byte) Message {
+	switch t {
+	case TypeBindingRefreshRequest:
+		return new(BindingRefreshRequest)
+	case TypeHomeTestInit:
+		return new(HomeTestInit)
+	case TypeCareOfTestInit:
+		return new(CareOfTestInit)
+	case TypeHomeTest:
+		return new(HomeTest)
+	case TypeCareOfTest:
+		return new(CareOfTest)
+	case TypeBindingUpdate:
+		return new(BindingUpdate)
+	case TypeBindingAcknowledgement:
+		return new(BindingAcknowledgement)
+	case TypeBindingError:
+		return new(BindingError)
+	case TypeExperimental:
+		return new(Experimental)
+	case TypeHeartbeat:
+		return new(Heartbeat)
+	case TypeBindingRevocation:
+		switch kind {
+		case revocationIndication:
+			return new(BindingRevocationIndication)
+		case revocationAcknowledgement:
+			return new(BindingRevocationAcknowledgement)
+		}
+	}
+	return nil
+}
+
+// Parse reads one Mobility Header, which b is from its Payload Proto octet to its end. The checksum is not looked at:
+// ChecksumValid comes first.
+//
+// The errors are those of ParseHeader, and *OptionError for the first option that is malformed. If the options that follow
+// it could still be told apart, the message is returned too, without the malformed ones, so that a receiver may answer it.
+func Parse(b []byte) (Message, error) {
+	_, m, err := parseHeader(b)
+	if err != nil {
+		return nil, err
+	}
+	if _, is := m.(*Experimental); is {
+		return m, m.parseBody(b[headerLength:])
+	}
+	if err := m.parseBody(b[headerLength:]); err != nil {
+		return nil, err
+	}
+	opts, err := ParseOptions(b, headerLength+m.bodyLength())
+	if errors.Is(err, errCutShort) {
+		return nil, err
+	}
+	*m.OptionList() = opts
+	return m, err
+}
+
+// ParseOptions reads the mobility options from octet at of the Mobility Header b to its end. Its errors are *OptionError;
+// unless an option ran past the end, all options but the malformed are returned too.
+func ParseOptions(b []byte, at int) (Options, error) {
+	var opts Options
+	var first error
+	fail := func(t OptionType, at int, err error) {
+		if first == nil {
+			first = &OptionError{t, at, err}
+		}
+	}
+	for at < len(b) {
+		t := OptionType(b[at])
+		if t == OptionPad1 {
+			at++
+			continue
+		}
+		if at+2 > len(b) || at+2+int(b[at+1]) > len(b) {
+			return nil, &OptionError{t, at, errCutShort}
+		}
+		end := at + 2 + int(b[at+1])
+		if t != OptionPadN {
+			o := newOption(t)
+			if o == nil {
+				o = &UnknownOption{Type: t}
+			}
+			if err := o.parseData(b[at+2 : end]); err != nil {
+				fail(t, at, err)
+			} else {
+				opts = append(opts, o)
+			}
+			if t == OptionBindingAuthorizationData && end != len(b) {
+				fail(t, at, errNotLast)
+			}
+		}
+		at = end
+	}
+	return opts, first
+}
+
+// Append writes m to the end of b, with each option on its alignment, the whole padded to a multiple of 8 octets, and 0 for
+// a checksum. b is returned as it was with any error.
+func Append(b []byte, m Message) ([]byte, error) {
+	start := len(b)
+	out := append(b, noNextHeader, 0, byte(m.Type()), 0, 0, 0)
+	out, err := m.appendBody(out)
+	if err != nil {
+		return b, err
+	}
+	if out, err = AppendOptions(out, start, *m.OptionList()); err != nil {
+		return b, err
+	}
+	n := len(out) - start
+	if n > maxLength {
+		return b, fmt.Errorf("mobility header: %d octets, at most %d fit", n, maxLength)
+	}
+	out[start+1] = byte(n/8 - 1)
+	return out, nil
+}
+
+// AppendOptions writes opts to the end of b, aligned with respect to b[start], the first octet of their Mobility Header, and
+// pads so that it becomes a multiple of 8 octets long. b is returned as it was with any error.
+func AppendOptions(b []byte, start int, opts Options) ([]byte, error) {
+	out := b
+	for i, o := range opts {
+		t := o.OptionType()
+		x, y := o.align()
+		out = appendPadding(out, mod(y-(len(out)-start), x))
+		at := len(out)
+		out = append(out, byte(t), 0)
+		var err error
+		if out, err = o.appendData(out); err != nil {
+			return b, &OptionError{t, -1, err}
+		}
+		n := len(out) - at - 2
+		if n > 255 {
+			return b, &OptionError{t, -1, fmt.Errorf("%d octets of data, at most 255 fit", n)}
+		}
+		if t == OptionBindingAuthorizationData && i != len(opts)-1 {
+			return b, &OptionError{t, -1, errNotLast}
+		}
+		out[at+1] = byte(n)
+	}
+	return appendPadding(out, mod(start-len(out), 8)), nil
+}
+
+// mod is a modulo m, 0 to m-1 for negative a too.
+func mod(a, m int) int { return (a%m + m) % m }
+
+// appendPadding writes n octets, 0 to 7, of padding: one Pad1 or PadN option (RFC 6275 sections 6.2.2, 6.2.3).
+func appendPadding(b []byte, n int) []byte {
+	switch n {
+	case 0:
+		return b
+	case 1:
+		return append(b, byte(OptionPad1))
+	}
+	b = append(b, byte(OptionPadN), byte(n-2))
+	return append(b, make([]byte, n-2)...)
+}
