@@ -1,0 +1,251 @@
+package binding
+
+import (
+	"errors"
+	"fmt"
+	"iter"
+	"net/netip"
+	"time"
+)
+
+// Why Put refuses.
+var (
+	ErrFull      = errors.New("binding cache is full")
+	ErrOwnerFull = errors.New("mobile node has all the bindings it may have")
+	// ErrStore wraps what the store said. The cache itself has changed nevertheless, and serves on.
+	ErrStore = errors.New("binding store")
+)
+
+// Limits bound a cache. Zero is no limit. Bindings that are Invalid count in total, since they take room, but not towards
+// PerOwner.
+type Limits struct {
+	Total    int
+	PerOwner int
+}
+
+// Cache is a binding cache. It is not safe for concurrent use.
+//
+// Bindings live in fixed-size slots of one slice, found by a map from home address to slot number. A heap of slot numbers
+// keeps them in order of the time they are due; each slot knows its place in the heap, so that refreshing a binding
+// moves it in O(log n). Owners are counted in a table of their own, which each name is in once.
+type Cache struct {
+	limits Limits
+	store  Store
+	// epoch is what slots count nanoseconds from; its monotonic clock reading makes them immune to clock steps.
+	epoch    time.Time
+	slots    []slot
+	free     []uint32
+	index    map[key]uint32
+	heap     []uint32
+	networks map[uint32][]netip.Prefix
+	owners   owners
+}
+
+type key struct {
+	address [16]byte
+	bits    uint8
+}
+
+type slot struct {
+	key       key
+	careOf    [16]byte
+	lifetime  uint16
+	sequence  uint16
+	flags     Flags
+	owner     uint32
+	position  uint32
+	timestamp uint64
+	since     int64
+	expires   int64
+}
+
+// New makes an empty cache. epoch is any time near the present, with a monotonic clock reading when the times handed in
+// later have one. store may be nil; what it holds is taken in by Load only.
+func New(epoch time.Time, limits Limits, store Store) *Cache {
+	return &Cache{
+		limits:   limits,
+		store:    store,
+		epoch:    epoch,
+		index:    make(map[key]uint32),
+		networks: make(map[uint32][]netip.Prefix),
+		owners:   newOwners(),
+	}
+}
+
+// Len is the number of bindings, Invalid ones included.
+func (c *Cache) Len() int { return len(c.index) }
+
+// OwnerLen is the number of bindings of a mobile node, without Invalid ones.
+func (c *Cache) OwnerLen(owner string) int { return c.owners.count(owner) }
+
+// Durable says that the cache has a store.
+func (c *Cache) Durable() bool { return c.store != nil }
+
+func keyOf(home netip.Prefix) key {
+	return key{home.Addr().As16(), uint8(home.Bits())}
+}
+
+// Get returns the binding of exactly that home address or prefix.
+func (c *Cache) Get(home netip.Prefix) (Binding, bool) {
+	i, ok := c.index[keyOf(home)]
+	if !ok {
+		return Binding{}, false
+	}
+	return c.binding(i), true
+}
+
+// Allows says whether Put would take a new binding of owner, when reserved more are already promised: nil, ErrFull or
+// ErrOwnerFull.
+func (c *Cache) Allows(owner string, reserved int) error {
+	if c.limits.Total > 0 && len(c.index)+reserved >= c.limits.Total {
+		return fmt.Errorf("%w: %d of %d", ErrFull, len(c.index)+reserved, c.limits.Total)
+	}
+	if n := c.owners.count(owner); c.limits.PerOwner > 0 && owner != "" && n >= c.limits.PerOwner {
+		return fmt.Errorf("%w: %d", ErrOwnerFull, n)
+	}
+	return nil
+}
+
+// Put makes b the binding of b.Home, in place of the one before. The error wraps ErrFull or ErrOwnerFull, and then nothing
+// has changed, or ErrStore.
+func (c *Cache) Put(b Binding) error {
+	k := keyOf(b.Home)
+	i, exists := c.index[k]
+	counts := b.Flags&Invalid == 0 && !(exists && c.slots[i].flags&Invalid == 0 && c.owners.name(c.slots[i].owner) == b.Owner)
+	if !exists && c.limits.Total > 0 && len(c.index) >= c.limits.Total {
+		return fmt.Errorf("%w: %d", ErrFull, len(c.index))
+	}
+	if n := c.owners.count(b.Owner); counts && b.Owner != "" && c.limits.PerOwner > 0 && n >= c.limits.PerOwner {
+		return fmt.Errorf("%w: %d", ErrOwnerFull, n)
+	}
+	if !exists {
+		i = c.allocate()
+		c.index[k] = i
+	} else {
+		c.owners.drop(c.slots[i].owner, c.slots[i].flags&Invalid == 0)
+	}
+	s := &c.slots[i]
+	position := s.position
+	*s = slot{
+		key:       k,
+		careOf:    addressBytes(b.CareOf),
+		lifetime:  uint16(min(max(b.Lifetime, 0), MaxLifetime) / LifetimeUnit),
+		sequence:  b.Sequence,
+		flags:     b.Flags,
+		owner:     c.owners.take(b.Owner, b.Flags&Invalid == 0),
+		position:  position,
+		timestamp: b.Timestamp,
+		since:     int64(b.Since.Sub(c.epoch)),
+		expires:   int64(b.Expires.Sub(c.epoch)),
+	}
+	if len(b.Networks) > 0 {
+		c.networks[i] = append(c.networks[i][:0], b.Networks...)
+	} else if exists {
+		delete(c.networks, i)
+	}
+	if exists {
+		c.fix(position)
+	} else {
+		c.push(i)
+	}
+	return c.save(&b)
+}
+
+// Delete forgets the binding of home and reports whether there was one. The error wraps ErrStore.
+func (c *Cache) Delete(home netip.Prefix) (bool, error) {
+	k := keyOf(home)
+	i, ok := c.index[k]
+	if !ok {
+		return false, nil
+	}
+	c.remove(c.slots[i].position)
+	c.owners.drop(c.slots[i].owner, c.slots[i].flags&Invalid == 0)
+	delete(c.index, k)
+	delete(c.networks, i)
+	c.slots[i] = slot{}
+	c.free = append(c.free, i)
+	if c.store != nil {
+		if err := c.store.Delete(recordKey(home)); err != nil {
+			return true, fmt.Errorf("%w: %w", ErrStore, err)
+		}
+	}
+	return true, nil
+}
+
+// Next is when the first binding is due; the zero time if there is none.
+func (c *Cache) Next() time.Time {
+	if len(c.heap) == 0 {
+		return time.Time{}
+	}
+	return c.time(c.slots[c.heap[0]].due())
+}
+
+// Due returns the binding that has been due longest, if any is due at now. It stays in the cache: the caller deletes it or
+// puts it with another time.
+func (c *Cache) Due(now time.Time) (Binding, bool) {
+	if len(c.heap) == 0 || c.slots[c.heap[0]].due() > int64(now.Sub(c.epoch)) {
+		return Binding{}, false
+	}
+	return c.binding(c.heap[0]), true
+}
+
+// All yields every binding in no particular order. The cache must not be changed meanwhile.
+func (c *Cache) All() iter.Seq[Binding] {
+	return func(yield func(Binding) bool) {
+		for _, i := range c.index {
+			if !yield(c.binding(i)) {
+				return
+			}
+		}
+	}
+}
+
+func (c *Cache) allocate() uint32 {
+	if n := len(c.free); n > 0 {
+		i := c.free[n-1]
+		c.free = c.free[:n-1]
+		return i
+	}
+	c.slots = append(c.slots, slot{})
+	return uint32(len(c.slots) - 1)
+}
+
+func (c *Cache) binding(i uint32) Binding {
+	s := &c.slots[i]
+	return Binding{
+		Home:      netip.PrefixFrom(netip.AddrFrom16(s.key.address), int(s.key.bits)),
+		CareOf:    address(s.careOf),
+		Owner:     c.owners.name(s.owner),
+		Networks:  c.networks[i],
+		Flags:     s.flags,
+		Sequence:  s.sequence,
+		Timestamp: s.timestamp,
+		Lifetime:  time.Duration(s.lifetime) * LifetimeUnit,
+		Since:     c.time(s.since),
+		Expires:   c.time(s.expires),
+	}
+}
+
+func (c *Cache) time(t int64) time.Time { return c.epoch.Add(time.Duration(t)) }
+
+func (s *slot) due() int64 {
+	if s.flags&AskRefresh != 0 {
+		return s.expires - int64(RefreshLead(time.Duration(s.lifetime)*LifetimeUnit))
+	}
+	return s.expires
+}
+
+// addressBytes writes no address as the unspecified one.
+func addressBytes(a netip.Addr) [16]byte {
+	if !a.IsValid() {
+		return [16]byte{}
+	}
+	return a.As16()
+}
+
+func address(b [16]byte) netip.Addr {
+	if b == [16]byte{} {
+		return netip.Addr{}
+	}
+	return netip.AddrFrom16(b)
+}

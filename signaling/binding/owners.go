@@ -1,0 +1,61 @@
+package binding
+
+// owners holds each mobile node's name once, with the number of bindings that use it. Number 0 is the empty name.
+type owners struct {
+	numbers map[string]uint32
+	list    []owner
+	free    []uint32
+}
+
+type owner struct {
+	name string
+	// uses counts bindings with the name, bindings those of them that are not Invalid.
+	uses, bindings uint32
+}
+
+func newOwners() owners {
+	return owners{numbers: make(map[string]uint32), list: make([]owner, 1)}
+}
+
+func (o *owners) name(n uint32) string { return o.list[n].name }
+
+func (o *owners) count(name string) int {
+	n, ok := o.numbers[name]
+	if !ok && name != "" {
+		return 0
+	}
+	return int(o.list[n].bindings)
+}
+
+func (o *owners) take(name string, counts bool) uint32 {
+	n, ok := o.numbers[name]
+	if !ok && name != "" {
+		if k := len(o.free); k > 0 {
+			n = o.free[k-1]
+			o.free = o.free[:k-1]
+		} else {
+			n = uint32(len(o.list))
+			o.list = append(o.list, owner{})
+		}
+		o.list[n] = owner{name: name}
+		o.numbers[name] = n
+	}
+	o.list[n].uses++
+	if counts {
+		o.list[n].bindings++
+	}
+	return n
+}
+
+func (o *owners) drop(n uint32, counted bool) {
+	w := &o.list[n]
+	w.uses--
+	if counted {
+		w.bindings--
+	}
+	if w.uses == 0 && n != 0 {
+		delete(o.numbers, w.name)
+		*w = owner{}
+		o.free = append(o.free, n)
+	}
+}
