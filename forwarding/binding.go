@@ -1,0 +1,84 @@
+package forwarding
+
+import (
+	"fmt"
+	"net/netip"
+)
+
+// binding is a Tunnel in the tables. It is immutable.
+type binding struct {
+	Tunnel
+}
+
+// BindAnchored makes this node the anchor of prefix, a home address as a /128 or a mobile network prefix. Packets to it
+// from anywhere are encapsulated into the tunnel; packets out of the tunnel are forwarded if the inner source is within
+// prefix, the outer source is tunnel.Remote (RFC 6275 section 10.4.5) and the outer destination tunnel.Local. It
+// replaces what was bound to the same prefix.
+func (e *Engine) BindAnchored(prefix netip.Prefix, tunnel Tunnel) error {
+	if err := check(prefix, tunnel); err != nil {
+		return err
+	}
+	if tunnel.Native {
+		return fmt.Errorf("binding of %v: an anchor has no native bindings", prefix)
+	}
+	b := &binding{tunnel}
+	e.change(func(s *state) { s.anchored = s.anchored.InsertPersist(prefix.Masked(), b) })
+	return nil
+}
+
+// UnbindAnchored takes a BindAnchored back.
+func (e *Engine) UnbindAnchored(prefix netip.Prefix) {
+	if isPrefix(prefix) {
+		e.change(func(s *state) { s.anchored = s.anchored.DeletePersist(prefix.Masked()) })
+	}
+}
+
+// BindMobile makes this node the holder of prefix, a home address as a /128 or a mobile network prefix. Packets of the
+// Host port with a source in it are encapsulated into the tunnel (or sent natively); packets out of the tunnel with a
+// destination in it go to the Host port if the outer source is tunnel.Remote. The outer destination may be any own
+// address, so that packets in flight to a former care-of address still arrive while it is kept. It replaces what was
+// bound to the same prefix.
+func (e *Engine) BindMobile(prefix netip.Prefix, tunnel Tunnel) error {
+	if err := check(prefix, tunnel); err != nil {
+		return err
+	}
+	b := &binding{tunnel}
+	e.change(func(s *state) {
+		s.mobile = s.mobile.InsertPersist(prefix.Masked(), b)
+		s.anyMobile = true
+	})
+	return nil
+}
+
+// UnbindMobile takes a BindMobile back.
+func (e *Engine) UnbindMobile(prefix netip.Prefix) {
+	if !isPrefix(prefix) {
+		return
+	}
+	e.change(func(s *state) {
+		s.mobile = s.mobile.DeletePersist(prefix.Masked())
+		s.anyMobile = s.mobile.Size() > 0
+	})
+}
+
+func check(prefix netip.Prefix, t Tunnel) error {
+	if !isPrefix(prefix) {
+		return fmt.Errorf("binding: %w: %v", ErrPrefix, prefix)
+	}
+	if t.NextHop.IsValid() && !unicast(t.NextHop) {
+		return fmt.Errorf("binding of %v: next hop: %w: %v", prefix, ErrAddress, t.NextHop)
+	}
+	if t.Native {
+		return nil
+	}
+	if !unicast(t.Local) || !unicast(t.Remote) {
+		return fmt.Errorf("binding of %v: tunnel %v to %v: %w", prefix, t.Local, t.Remote, ErrAddress)
+	}
+	if t.Local == t.Remote {
+		return fmt.Errorf("binding of %v: %w: %v", prefix, ErrLoop, t.Remote)
+	}
+	if prefix.Masked().Addr() == t.Remote && prefix.Bits() == 128 {
+		return fmt.Errorf("binding of %v: %w: its care-of address lies within it", prefix, ErrLoop)
+	}
+	return nil
+}

@@ -1,0 +1,121 @@
+package forwarding
+
+import "sync/atomic"
+
+// Counter names one thing that a worker counts: an action, or a reason to drop a packet. Each packet that ends here is
+// counted under exactly one reason.
+type Counter uint8
+
+// The counters. Those from the first drop reason on count packets that went no further.
+const (
+	Received Counter = iota // packets handed to Process, Output and Reassembled
+	Sent                    // packets handed to ports
+	Encapsulated
+	EncapsulatedOctets // inner octets
+	Decapsulated
+	DecapsulatedOctets // inner octets
+	Native             // packets of a mobile node at home, sent as they are
+	Routed             // own packets, and those out of tunnels, that follow a route
+	DeliveredHost      // to the gVisor host
+	DeliveredSignal
+	DeliveredNeighbor
+	SplitSegments    // segments made of super-packets
+	OuterFragments   // fragments made of tunnel packets
+	SegmentSizeClamp // TCP maximum segment sizes lowered
+	ErrorsSent       // ICMPv6 errors made
+	ErrorsLimited    // ICMPv6 errors not made because of their rate
+	ErrorsRelayed    // ICMPv6 errors out of tunnels passed on to the inner source
+	PathMTULearned   // Packet Too Big messages about tunnel packets
+	CongestionMarked // inner packets marked Congestion Experienced out of the outer header (RFC 6040)
+
+	DropNotIPv6
+	DropMalformed      // truncated, or a broken extension header
+	DropTooManyHeaders // more extension headers or options than are looked at
+	DropBogon          // impossible source or destination
+	DropLinkLocal      // link-local address where it cannot go on
+	DropScope          // link-local source, wider destination
+	DropMulticast      // multicast that nobody here listens to
+	MulticastRefused   // multicast that would have to cross a tunnel
+	DropNotOurs        // unicast that is neither for this node nor for a binding
+	DropAtHome         // for the mobile node at home, whose host's kernel takes the frame itself
+	DropNotTunneled    // for an address of this mobile node, which is away, but not in its tunnel
+	DropGroupFrame     // to be forwarded, but sent by link-layer multicast
+	DropHopLimit
+	DropTooBig
+	DropNoRoute
+	DropNoPort         // route or tunnel by a port that is not there
+	DropNoBinding      // tunnelled, but no binding for the inner source or destination
+	DropOuterSource    // binding with another care-of address or home agent
+	DropOwnSource      // from elsewhere, with a source address of this node's
+	DropCongestion     // outer Congestion Experienced over an inner packet without ECN (RFC 6040 section 4.2)
+	DropNested         // too many tunnels in each other, or a loop of tunnels
+	DropLoop           // tunnel packet to this node itself, or the same as what it carries
+	DropUnbound        // from the host, with a source that no binding is for
+	DropNeighbor       // neighbour discovery with a hop limit below 255, bad checksum or extension, or from the host
+	DropChecksum       // ICMPv6 message for this node with a bad checksum
+	DropErrorUnrelated // ICMPv6 error about a tunnel packet that no current binding would have sent
+	DropFragment       // fragment with a Home Address option or type 2 routing header
+	DropScratch        // more output from one batch than a worker has buffers for
+	DropOffload        // offload state that does not fit the packet
+	DropConsumed       // ICMPv6 error about a tunnel packet, dealt with
+
+	counterCount
+)
+
+var counterNames = [counterCount]string{
+	"received", "sent", "encapsulated", "encapsulated-octets", "decapsulated", "decapsulated-octets", "native", "routed",
+	"delivered-host", "delivered-signal", "delivered-neighbor", "split-segments", "outer-fragments", "segment-size-clamp",
+	"errors-sent", "errors-limited", "errors-relayed", "path-mtu-learned", "congestion-marked",
+	"drop-not-ipv6", "drop-malformed", "drop-too-many-headers", "drop-bogon", "drop-link-local", "drop-scope",
+	"drop-multicast", "drop-multicast-refused", "drop-not-ours", "drop-at-home", "drop-not-tunneled", "drop-group-frame",
+	"drop-hop-limit", "drop-too-big", "drop-no-route", "drop-no-port", "drop-no-binding", "drop-outer-source",
+	"drop-own-source", "drop-congestion", "drop-nested", "drop-loop", "drop-unbound", "drop-neighbor", "drop-checksum",
+	"drop-error-unrelated", "drop-fragment", "drop-scratch", "drop-offload", "drop-consumed",
+}
+
+// String is the counter's name in the control API; it stays.
+func (c Counter) String() string { return counterNames[c] }
+
+// IsDrop reports whether the counter is a reason to drop packets.
+func (c Counter) IsDrop() bool { return c >= DropNotIPv6 && c < counterCount }
+
+// Counters holds a value for each Counter.
+type Counters [counterCount]uint64
+
+// Dropped is the sum over all drop reasons but DropConsumed and DropAtHome, which are as they should be.
+func (c *Counters) Dropped() (n uint64) {
+	for i := DropNotIPv6; i < counterCount; i++ {
+		if i != DropConsumed && i != DropAtHome {
+			n += c[i]
+		}
+	}
+	return n
+}
+
+// tally is a worker's counters: plain during a batch, published at its end. touched has a bit for each counter that
+// the batch changed, so that a small batch pays for what it did only.
+type tally struct {
+	touched   uint64
+	now       [counterCount]uint64
+	published [counterCount]atomic.Uint64
+}
+
+var _ [64 - int(counterCount)]struct{} // touched has a bit for each
+
+func (t *tally) add(c Counter, n int) {
+	t.now[c] += uint64(n)
+	t.touched |= 1 << c
+}
+
+// Counters sums the counters of all workers, those closed included.
+func (e *Engine) Counters() Counters {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	sum := Counters(e.retired)
+	for _, w := range e.workers {
+		for i := range sum {
+			sum[i] += w.tally.published[i].Load()
+		}
+	}
+	return sum
+}

@@ -1,0 +1,131 @@
+package forwarding
+
+import (
+	"net/netip"
+
+	"kedge/forwarding/icmp"
+	"kedge/forwarding/ip6"
+	"kedge/netstack/packet"
+)
+
+// maxNesting bounds tunnels in tunnels, on the way in and on the way out.
+const maxNesting = 4
+
+// outer is what the header said that a packet came out of. length is what stood in front of the inner packet and still
+// does, in the buffer: 0 if it does not.
+type outer struct {
+	source, destination netip.Addr
+	ecn                 uint8
+	length              int
+}
+
+// decapsulate takes the packet inside a tunnel packet for this node (RFC 2473 section 3.3). depth counts tunnels.
+func (w *Worker) decapsulate(p *packet.Packet, in PortID, o outer, depth int) {
+	if depth > maxNesting {
+		w.drop(DropNested)
+		return
+	}
+	h, s := &w.header, w.state
+	if !w.parse(p, h) {
+		return
+	}
+	switch {
+	case h.Destination.IsMulticast():
+		w.drop(MulticastRefused)
+		return
+	case ip6.Bogon(h.Source) || ip6.BogonDestination(h.Destination):
+		w.drop(DropBogon)
+		return
+	case h.Source.IsLinkLocalUnicast() || h.Destination.IsLinkLocalUnicast():
+		w.drop(DropLinkLocal)
+		return
+	}
+	if s.anyMobile {
+		if b, ok := s.mobile.Lookup(h.Destination); ok {
+			w.deliver(p, h, &b.Tunnel, o)
+			return
+		}
+	}
+	b, ok := s.anchored.Lookup(h.Source)
+	switch {
+	case !ok:
+		w.drop(DropNoBinding)
+		if w.engine.options.Anchor {
+			w.sendUnbound(p, o)
+		}
+	case b.Remote != o.source || b.Local != o.destination:
+		w.drop(DropOuterSource)
+	case w.openInner(p, h, &b.Tunnel, o):
+		w.leave(p, h, in, depth)
+	}
+}
+
+// openInner does to an inner packet what leaving the tunnel does: ECN and the segment size. It counts, or drops.
+func (w *Worker) openInner(p *packet.Packet, h *ip6.Header, t *Tunnel, o outer) bool {
+	inner := h.TrafficClass & ecnMask
+	ecn, ok := decapsulateECN(inner, o.ecn)
+	if !ok {
+		w.drop(DropCongestion)
+		return false
+	}
+	if ecn != inner {
+		ip6.SetECN(p.Bytes(), ecn)
+		h.TrafficClass = h.TrafficClass&^ecnMask | ecn
+		if ecn == ce {
+			w.count(CongestionMarked, 1)
+		}
+	}
+	if h.Upper == ip6.TCP && isSYN(p, h) {
+		if way, reason := w.resolve(t, 1); reason == 0 {
+			w.clampSegmentSize(p, h, way.tunnelMTU())
+		}
+	}
+	w.count(Decapsulated, 1)
+	w.count(DecapsulatedOctets, p.Len())
+	return true
+}
+
+// deliver gives a packet out of the home agent's tunnel to the mobile node's kernel.
+func (w *Worker) deliver(p *packet.Packet, h *ip6.Header, t *Tunnel, o outer) {
+	s := w.state
+	if t.Remote != o.source {
+		w.drop(DropOuterSource)
+		return
+	}
+	if _, own := s.mobile.Lookup(h.Source); own {
+		w.drop(DropOwnSource)
+		return
+	}
+	if s.host == nil {
+		w.drop(DropNoPort)
+		return
+	}
+	if w.openInner(p, h, t, o) {
+		w.put(p, s.host, netip.Addr{})
+	}
+}
+
+// leave forwards a packet out of a mobile node's tunnel.
+func (w *Worker) leave(p *packet.Packet, h *ip6.Header, in PortID, depth int) {
+	s, from := w.state, origin{fromLink, in}
+	if _, ok := s.locals.Lookup(h.Destination); ok {
+		w.toSelf(p, h, in, depth)
+		return
+	}
+	if b, ok := s.anchored.Lookup(h.Destination); ok {
+		if w.hop(p, h, from) {
+			w.encapsulate(p, h, &b.Tunnel, from)
+		}
+		return
+	}
+	r, ok := s.routes.Lookup(h.Destination)
+	if !ok {
+		w.drop(DropNoRoute)
+		w.sendError(p, h, from, icmp.DestinationUnreachable, icmp.NoRoute, 0)
+		return
+	}
+	if port := s.ports[r.port]; port == nil || port.Host || w.hop(p, h, from) {
+		w.count(Routed, 1)
+		w.send(p, h, r.port, r.nextHop, from)
+	}
+}

@@ -1,0 +1,162 @@
+package forwarding
+
+import (
+	"net/netip"
+
+	"kedge/forwarding/icmp"
+	"kedge/forwarding/ip6"
+	"kedge/netstack/packet"
+)
+
+// outerHopLimit is that of tunnel packets (RFC 2473 section 6.3 leaves it to configuration).
+const outerHopLimit = 64
+
+// way is how tunnel packets leave: by a port, or through another tunnel.
+type way struct {
+	port    *Port
+	nextHop netip.Addr
+	over    *Tunnel
+	// mtu is the longest tunnel packet in octets, its header included, that gets through as far as is known.
+	mtu int
+}
+
+// tunnelMTU is the longest inner packet that is taken as it is (RFC 2473 section 6.7, at least 1280 by section 7.1).
+func (v *way) tunnelMTU() int { return max(ip6.MinimumMTU, v.mtu-ip6.HeaderLength) }
+
+// resolve finds the way of a tunnel's packets. If there is none, it returns the reason to drop, else 0. A care-of
+// address that is itself anchored here leads through that binding's tunnel, depth tunnels deep.
+func (w *Worker) resolve(t *Tunnel, depth int) (v way, reason Counter) {
+	s := w.state
+	id, nextHop := t.Port, t.NextHop
+	if !t.Via {
+		if b, ok := s.anchored.Lookup(t.Remote); ok {
+			if depth == maxNesting {
+				return v, DropNested
+			}
+			under, reason := w.resolve(&b.Tunnel, depth+1)
+			if reason != 0 {
+				return v, reason
+			}
+			v.over, v.mtu = &b.Tunnel, under.tunnelMTU()
+			w.limitMTU(&v, t)
+			return v, 0
+		}
+		r, ok := s.routes.Lookup(t.Remote)
+		if !ok {
+			return v, DropNoRoute
+		}
+		id, nextHop = r.port, r.nextHop
+	}
+	if v.port = s.ports[id]; v.port == nil {
+		return v, DropNoPort
+	}
+	if !nextHop.IsValid() {
+		nextHop = t.Remote
+	}
+	v.nextHop, v.mtu = nextHop, v.port.MTU
+	w.limitMTU(&v, t)
+	return v, 0
+}
+
+func (w *Worker) limitMTU(v *way, t *Tunnel) {
+	if t.PathMTU >= ip6.MinimumMTU && t.PathMTU < v.mtu {
+		v.mtu = t.PathMTU
+	}
+	if learned := w.state.pathMTU(t.Remote, w.now); learned != 0 && learned < v.mtu {
+		v.mtu = learned
+	}
+}
+
+// encapsulate sends a packet into a tunnel (RFC 2473 section 3.1). Its hop limit has been dealt with.
+func (w *Worker) encapsulate(p *packet.Packet, h *ip6.Header, t *Tunnel, from origin) {
+	if h.Source == t.Local && h.Destination == t.Remote {
+		w.drop(DropLoop)
+		return
+	}
+	if _, own := w.state.locals.Lookup(t.Remote); own {
+		w.drop(DropLoop)
+		return
+	}
+	v, reason := w.resolve(t, 1)
+	if reason != 0 {
+		w.drop(reason)
+		return
+	}
+	mtu := v.tunnelMTU()
+	if wireLength(p) > mtu {
+		w.drop(DropTooBig)
+		w.sendError(p, h, from, icmp.PacketTooBig, 0, uint32(mtu))
+		return
+	}
+	if h.Upper == ip6.TCP && isSYN(p, h) {
+		w.clampSegmentSize(p, h, mtu)
+	}
+	label := w.engine.flowLabel(p.Bytes(), h)
+	if p.Offload.Segmentation != packet.NotSegmented {
+		w.tunnelSegments(p, t, &v, label)
+		return
+	}
+	if packet.FinishChecksum(p) != nil {
+		w.drop(DropOffload)
+		return
+	}
+	w.tunnel(p, t, &v, label, 1)
+}
+
+// tunnelSegments cuts a super-packet up and sends each segment into the tunnel: no link takes a super-packet inside
+// another header.
+func (w *Worker) tunnelSegments(p *packet.Packet, t *Tunnel, v *way, label uint32) {
+	s := &w.segmenter
+	if s.Start(p) != nil {
+		w.drop(DropOffload)
+		return
+	}
+	for s.Segments() > 0 {
+		q := w.scratch.get(wireLength(p))
+		if q == nil {
+			w.drop(DropScratch)
+			return
+		}
+		if ok, err := s.Next(q); err != nil || !ok {
+			w.drop(DropOffload)
+			return
+		}
+		w.count(SplitSegments, 1)
+		w.tunnel(q, t, v, label, 1)
+	}
+}
+
+// tunnel puts the outer header in front of an ordinary packet with a finished checksum and sends it on its way, in
+// fragments if it must. The traffic class goes outside whole, ECN field included (RFC 6040 section 4.1, normal mode).
+func (w *Worker) tunnel(p *packet.Packet, t *Tunnel, v *way, label uint32, depth int) {
+	n := p.Len()
+	class := p.Bytes()[0]<<4 | p.Bytes()[1]>>4
+	b := p.Prepend(ip6.HeaderLength)
+	if b == nil {
+		w.drop(DropNested)
+		return
+	}
+	ip6.PutHeader(b, class, label, n, ip6.IPv6, outerHopLimit, t.Local, t.Remote)
+	w.count(Encapsulated, 1)
+	w.count(EncapsulatedOctets, n)
+	if p.Len() > v.mtu {
+		w.fragment(p, v, label, depth)
+		return
+	}
+	w.transmit(p, v, label, depth)
+}
+
+// transmit sends a tunnel packet that fits.
+func (w *Worker) transmit(p *packet.Packet, v *way, label uint32, depth int) {
+	if v.over == nil {
+		p.NextHop = v.nextHop
+		w.emit(v.port.ID, p)
+		return
+	}
+	under, reason := w.resolve(v.over, depth+1)
+	if reason != 0 {
+		w.drop(reason)
+		return
+	}
+	w.tunnel(p, v.over, &under, label, depth+1)
+}
