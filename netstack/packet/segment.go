@@ -72,7 +72,7 @@ func (p *Packet) Tunnelled() (bool, error) {
 }
 
 // Segmenter cuts a super-packet up into ordinary packets as network cards do (TSO, USO). Start begins, each Next makes one
-// segment; between them the super-packet must not change. The zero value is ready for Start. It does not allocate.
+// segment; between them the super-packet must not change. The zero value has no segments. It does not allocate.
 type Segmenter struct {
 	source    *Packet
 	headers   headers
@@ -80,16 +80,16 @@ type Segmenter struct {
 	payload   int // where its payload begins
 	size      int // payload octets in each segment but the last
 	next      int // where the next segment's payload begins
-	done      bool
+	more      bool
 }
 
 // Start prepares to cut up p, whose every length it checks. An ordinary packet yields one segment, itself with a finished
 // checksum. It returns ErrOffload, perhaps wrapped, if the headers do not agree with the offload state.
 func (s *Segmenter) Start(p *Packet) error {
-	*s = Segmenter{source: p, done: true}
+	*s = Segmenter{source: p}
 	o := p.Offload
 	if o.Segmentation == NotSegmented {
-		s.done = false
+		s.more = true
 		return nil
 	}
 	b := p.Bytes()
@@ -117,14 +117,14 @@ func (s *Segmenter) Start(p *Packet) error {
 	if len(b) <= s.payload {
 		return fmt.Errorf("%w: super-packet without payload", ErrOffload)
 	}
-	s.size, s.next, s.done = int(o.SegmentSize), s.payload, false
+	s.size, s.next, s.more = int(o.SegmentSize), s.payload, true
 	return nil
 }
 
 // Segments is how many calls of Next are still to make a segment.
 func (s *Segmenter) Segments() int {
 	switch {
-	case s.done:
+	case !s.more:
 		return 0
 	case s.size == 0:
 		return 1
@@ -135,7 +135,7 @@ func (s *Segmenter) Segments() int {
 // Next fills out with the next segment and reports whether there was one. If out has too little room it returns ErrRoom
 // and the segment is still to come.
 func (s *Segmenter) Next(out *Packet) (bool, error) {
-	if s.done {
+	if !s.more {
 		return false, nil
 	}
 	p := s.source
@@ -143,7 +143,7 @@ func (s *Segmenter) Next(out *Packet) (bool, error) {
 		if !out.CopyFrom(p) {
 			return false, ErrRoom
 		}
-		s.done = true
+		s.more = false
 		err := FinishChecksum(out)
 		return err == nil, err
 	}
@@ -184,7 +184,7 @@ func (s *Segmenter) Next(out *Packet) (bool, error) {
 	binary.BigEndian.PutUint16(field, seed)
 	putChecksum(field, ^Sum(transport, 0))
 
-	s.next, s.done = end, last
+	s.next, s.more = end, !last
 	return true, nil
 }
 

@@ -1,0 +1,153 @@
+package tun
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+const node = "/dev/net/tun"
+
+// Open makes the TUN device name, or attaches to the existing one, and sets its MTU in octets. It does not bring it up.
+// The device vanishes with the link unless it is persistent.
+//
+// Attaching to a persistent device needs no privilege if it belongs to the user; but then the MTU cannot be set and
+// remains the device's own, which MTU tells.
+//
+// With offload the kernel and the link exchange super-packets; without, the device is switched to ordinary packets with
+// finished checksums. Errors are *OpenError.
+func Open(name string, mtu int, offload bool) (*Link, error) {
+	fail := func(step Step, err error) (*Link, error) { return nil, &OpenError{Name: name, Step: step, Err: err} }
+	request, err := unix.NewIfreq(name)
+	if err != nil {
+		return fail(CreateDevice, err)
+	}
+	fd, err := unix.Open(node, unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+	if errors.Is(err, unix.ENODEV) || errors.Is(err, unix.ENXIO) {
+		err = fmt.Errorf("%w (%w)", ErrNoDriver, err)
+	}
+	if err != nil {
+		return fail(OpenNode, err)
+	}
+	flags := uint16(unix.IFF_TUN | unix.IFF_NO_PI)
+	if offload {
+		flags |= unix.IFF_VNET_HDR
+	}
+	request.SetUint16(flags)
+	if err := unix.IoctlIfreq(fd, unix.TUNSETIFF, request); err != nil {
+		unix.Close(fd)
+		return fail(CreateDevice, err)
+	}
+	return open(os.NewFile(uintptr(fd), node), request.Name(), mtu)
+}
+
+// OpenFile makes a link of an open TUN device, such as one handed over by a privileged parent. The file must have been
+// opened non-blocking and the device made with IFF_TUN and IFF_NO_PI; with IFF_VNET_HDR it has offloads. The link owns
+// the file from now on, whatever the result.
+func OpenFile(file *os.File, mtu int) (*Link, error) {
+	var request *unix.Ifreq
+	err := control(file, func(fd int) (err error) {
+		if request, err = unix.NewIfreq(""); err != nil {
+			return err
+		}
+		return unix.IoctlIfreq(fd, unix.TUNGETIFF, request)
+	})
+	if err == nil && request.Uint16()&(unix.IFF_TUN|unix.IFF_NO_PI) != unix.IFF_TUN|unix.IFF_NO_PI {
+		err = fmt.Errorf("flags %#x, want IFF_TUN and IFF_NO_PI: %w", request.Uint16(), unix.EINVAL)
+	}
+	if err != nil {
+		file.Close()
+		return nil, &OpenError{Name: file.Name(), Step: CreateDevice, Err: err}
+	}
+	return open(file, request.Name(), mtu)
+}
+
+// open finishes a device that file is attached to.
+func open(file *os.File, name string, mtu int) (*Link, error) {
+	l := &Link{name: name, file: file, socket: -1}
+	step, err := l.configure(mtu)
+	if err == nil {
+		err = l.prepare()
+	}
+	if err != nil {
+		l.Close()
+		return nil, &OpenError{Name: name, Step: step, Err: err}
+	}
+	return l, nil
+}
+
+func (l *Link) configure(mtu int) (Step, error) {
+	err := control(l.file, func(fd int) error {
+		request, err := unix.NewIfreq("")
+		if err != nil {
+			return err
+		}
+		if err := unix.IoctlIfreq(fd, unix.TUNGETIFF, request); err != nil {
+			return err
+		}
+		l.virtio = request.Uint16()&unix.IFF_VNET_HDR != 0
+		if !l.virtio {
+			return unix.IoctlSetInt(fd, unix.TUNSETOFFLOAD, 0)
+		}
+		// A persistent device may have been left with a longer header.
+		if err := unix.IoctlSetPointerInt(fd, unix.TUNSETVNETHDRSZ, 10); err != nil {
+			return err
+		}
+		tcp := unix.TUN_F_CSUM | unix.TUN_F_TSO4 | unix.TUN_F_TSO6 | unix.TUN_F_TSO_ECN
+		// Kernels before 6.2 do not segment UDP.
+		l.segmentsUDP = unix.IoctlSetInt(fd, unix.TUNSETOFFLOAD, tcp|unix.TUN_F_USO4|unix.TUN_F_USO6) == nil
+		if l.segmentsUDP {
+			return nil
+		}
+		return unix.IoctlSetInt(fd, unix.TUNSETOFFLOAD, tcp)
+	})
+	if err != nil {
+		return SetOffload, err
+	}
+	if l.socket, err = unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0); err != nil {
+		return SetMTU, err
+	}
+	have, err := l.deviceMTU()
+	if err != nil || have == mtu {
+		return SetMTU, err
+	}
+	request, err := unix.NewIfreq(l.name)
+	if err != nil {
+		return SetMTU, err
+	}
+	request.SetUint32(uint32(mtu))
+	err = unix.IoctlIfreq(l.socket, unix.SIOCSIFMTU, request)
+	if errors.Is(err, os.ErrPermission) {
+		return SetMTU, nil
+	}
+	return SetMTU, err
+}
+
+func (l *Link) deviceMTU() (int, error) {
+	request, err := unix.NewIfreq(l.name)
+	if err != nil {
+		return 0, err
+	}
+	if err := unix.IoctlIfreq(l.socket, unix.SIOCGIFMTU, request); err != nil {
+		return 0, err
+	}
+	return int(request.Uint32()), nil
+}
+
+func control(file *os.File, f func(fd int) error) error {
+	raw, err := file.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var inner error
+	if err := raw.Control(func(fd uintptr) { inner = f(int(fd)) }); err != nil {
+		return err
+	}
+	return inner
+}
+
+// gone reports whether a system call's error says that the device was removed.
+func gone(errno syscall.Errno) bool { return errno == syscall.EBADFD || errno == syscall.ENODEV }
