@@ -92,7 +92,8 @@ type HomeAgentSeen struct {
 	Link string
 	// Router is the link-local source of the advertisement.
 	Router netip.Addr
-	// Addresses are the router's global addresses: those of Prefix Information options with the R bit (section 7.2).
+	// Addresses are all the router's global addresses that are known and whose prefixes are still valid: those of Prefix
+	// Information options with the R bit (section 7.2).
 	Addresses []netip.Addr
 	// Preference and Lifetime are those of the Home Agent Information option (section 7.4), or 0 and the Router Lifetime
 	// without one. Lifetime is 0 if the Home Agent (H) bit is not set.

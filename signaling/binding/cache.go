@@ -85,7 +85,8 @@ func keyOf(home netip.Prefix) key {
 	return key{home.Addr().As16(), uint8(home.Bits())}
 }
 
-// Get returns the binding of exactly that home address or prefix.
+// Get returns the binding of exactly that home address or prefix. Its Networks are the cache's own, as long as the binding
+// does not change.
 func (c *Cache) Get(home netip.Prefix) (Binding, bool) {
 	i, ok := c.index[keyOf(home)]
 	if !ok {
