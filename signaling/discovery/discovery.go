@@ -9,6 +9,9 @@ import (
 	"net/netip"
 )
 
+// Protocol is the next header value of ICMPv6.
+const Protocol = 58
+
 // Type is the ICMPv6 Type field.
 type Type uint8
 
@@ -83,13 +86,10 @@ func Append(b []byte, m Message) ([]byte, error) {
 	return out, nil
 }
 
-// icmpv6 is the next header value of ICMPv6.
-const icmpv6 = 58
-
 // checksum is the one's complement sum of the pseudo-header of RFC 8200 section 8.1 and b, uncomplemented.
 func checksum(b []byte, src, dst netip.Addr) uint16 {
 	s, d := src.As16(), dst.As16()
-	sum := uint64(len(b)) + icmpv6
+	sum := uint64(len(b)) + Protocol
 	for _, p := range [...][]byte{s[:], d[:], b} {
 		for ; len(p) >= 2; p = p[2:] {
 			sum += uint64(binary.BigEndian.Uint16(p))

@@ -80,6 +80,6 @@ func HomeAgentsAnycast(prefix netip.Prefix) netip.Addr {
 	if prefix.Bits() == 64 {
 		a[8] &^= 0x02
 	}
-	a[15] = 0x80 | homeAgentsAnycast
+	a[15] = a[15]&0x80 | homeAgentsAnycast
 	return netip.AddrFrom16(a)
 }

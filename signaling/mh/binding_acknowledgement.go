@@ -31,8 +31,8 @@ func (m *BindingAcknowledgement) OptionList() *Options { return &m.Options }
 
 func (*BindingAcknowledgement) bodyLength() int { return 6 }
 
-func (m *BindingAcknowledgement) flags() []*bool {
-	return []*bool{
+func (m *BindingAcknowledgement) flags() [7]*bool {
+	return [7]*bool{
 		&m.KeyManagement, &m.MobileRouter, &m.ProxyRegistration, &m.TLVHeader, &m.BulkUpdate, &m.Subscription,
 		&m.Distributed,
 	}

@@ -51,12 +51,12 @@ func (m *BindingUpdate) OptionList() *Options { return &m.Options }
 
 func (*BindingUpdate) bodyLength() int { return 6 }
 
-func (m *BindingUpdate) flags() []*bool {
+func (m *BindingUpdate) flags() [12]*bool {
 	tenth := &m.Overwrite
 	if m.ProxyRegistration {
 		tenth = &m.BulkUpdate
 	}
-	return []*bool{
+	return [12]*bool{
 		&m.Acknowledge, &m.HomeRegistration, &m.LinkLocal, &m.KeyManagement, &m.MAP, &m.MobileRouter,
 		&m.ProxyRegistration, &m.ForceUDP, &m.TLVHeader, tenth, &m.Subscription, &m.Distributed,
 	}

@@ -134,17 +134,15 @@ func AppendOptions(b []byte, start int, opts Options) ([]byte, error) {
 		at := len(out)
 		out = append(out, byte(t), 0)
 		var err error
-		if out, err = o.appendData(out); err != nil {
-			return b, &OptionError{t, -1, err}
-		}
-		n := len(out) - at - 2
-		if n > 255 {
-			return b, &OptionError{t, -1, fmt.Errorf("%d octets of data, at most 255 fit", n)}
+		if out, err = o.appendData(out); err == nil {
+			err = setLength(out, at)
 		}
 		if t == OptionBindingAuthorizationData && i != len(opts)-1 {
-			return b, &OptionError{t, -1, errNotLast}
+			err = errNotLast
 		}
-		out[at+1] = byte(n)
+		if err != nil {
+			return b, &OptionError{t, -1, err}
+		}
 	}
 	return appendPadding(out, mod(start-len(out), 8)), nil
 }
@@ -162,4 +160,14 @@ func appendPadding(b []byte, n int) []byte {
 	}
 	b = append(b, byte(OptionPadN), byte(n-2))
 	return append(b, make([]byte, n-2)...)
+}
+
+// setLength puts the length of the option or sub-option that begins at b[at], and is the last in b, into it.
+func setLength(b []byte, at int) error {
+	n := len(b) - at - 2
+	if n > 255 {
+		return fmt.Errorf("%d octets of data, at most 255 fit", n)
+	}
+	b[at+1] = byte(n)
+	return nil
 }

@@ -52,7 +52,7 @@ func UnicastRoutable(a netip.Addr) bool {
 }
 
 // AppendHomeAddressOption writes a destination options header with a Home Address option, ExtensionLength octets (RFC 6275
-// section 6.3, alignment 8n+6). next is the type of what follows it.
+// section 6.3, alignment 8n+6). next is the type of what follows it. home is not checked.
 //
 //	+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
 //	|  Next Header  | Hdr Ext Len=2 |   PadN = 1    | Opt Data Len=2|
@@ -62,12 +62,9 @@ func UnicastRoutable(a netip.Addr) bool {
 //	+                         Home Address                          +
 //	|                          (16 octets)                          |
 //	+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
-func AppendHomeAddressOption(b []byte, next uint8, home netip.Addr) ([]byte, error) {
-	if !UnicastRoutable(home) {
-		return b, fmt.Errorf("%w: %v", ErrHomeAddress, home)
-	}
-	b = append(b, next, 2, 1, 2, 0, 0, homeAddressOption, 16)
-	return appendAddress(b, home)
+func AppendHomeAddressOption(b []byte, next uint8, home netip.Addr) []byte {
+	a := home.As16()
+	return append(append(b, next, 2, 1, 2, 0, 0, homeAddressOption, 16), a[:]...)
 }
 
 // DestinationOptions is what ParseHomeAddressOption found.
@@ -117,7 +114,7 @@ func ParseHomeAddressOption(b []byte) (DestinationOptions, error) {
 }
 
 // AppendType2Routing writes a type 2 routing header, ExtensionLength octets (RFC 6275 section 6.4.1). next is the type of
-// what follows it.
+// what follows it. home is not checked.
 //
 //	+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
 //	|  Next Header  | Hdr Ext Len=2 | Routing Type=2|Segments Left=1|
@@ -127,12 +124,9 @@ func ParseHomeAddressOption(b []byte) (DestinationOptions, error) {
 //	+                         Home Address                          +
 //	|                          (16 octets)                          |
 //	+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
-func AppendType2Routing(b []byte, next uint8, home netip.Addr) ([]byte, error) {
-	if !UnicastRoutable(home) {
-		return b, fmt.Errorf("%w: %v", ErrHomeAddress, home)
-	}
-	b = append(b, next, 2, 2, 1, 0, 0, 0, 0)
-	return appendAddress(b, home)
+func AppendType2Routing(b []byte, next uint8, home netip.Addr) []byte {
+	a := home.As16()
+	return append(append(b, next, 2, 2, 1, 0, 0, 0, 0), a[:]...)
 }
 
 // ParseType2Routing reads the type 2 routing header at the beginning of b, ExtensionLength octets, and makes the checks of

@@ -104,13 +104,12 @@ func (o *FlowIdentification) appendData(b []byte) ([]byte, error) {
 	b = append(b, 0, byte(o.Status))
 	subOptions := len(b)
 	if o.Selector != nil {
-		at := len(b)
-		b = append(b, subOptionTrafficSelector, 0, o.Selector.Format(), 0)
 		var err error
+		b = append(b, subOptionTrafficSelector, 0, o.Selector.Format(), 0)
 		if b, err = o.Selector.appendFields(b); err != nil {
 			return b, err
 		}
-		if b, err = setLength(b, at); err != nil {
+		if err = setLength(b, subOptions); err != nil {
 			return b, err
 		}
 	}
@@ -121,29 +120,17 @@ func (o *FlowIdentification) appendData(b []byte) ([]byte, error) {
 		for _, bid := range o.BIDs {
 			b = binary.BigEndian.AppendUint16(b, bid)
 		}
-		var err error
-		if b, err = setLength(b, at); err != nil {
+		if err := setLength(b, at); err != nil {
 			return b, err
 		}
 	}
 	for _, u := range o.Unknown {
 		at := len(b)
 		b = append(append(b, u.Type, 0), u.Data...)
-		var err error
-		if b, err = setLength(b, at); err != nil {
+		if err := setLength(b, at); err != nil {
 			return b, err
 		}
 	}
-	return b, nil
-}
-
-// setLength puts the length of the option or sub-option that begins at b[at] and is the last in b into it.
-func setLength(b []byte, at int) ([]byte, error) {
-	n := len(b) - at - 2
-	if n > 255 {
-		return b, fmt.Errorf("%d octets of data, at most 255 fit", n)
-	}
-	b[at+1] = byte(n)
 	return b, nil
 }
 
