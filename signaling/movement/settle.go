@@ -1,0 +1,215 @@
+package movement
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+
+	"kedge/signaling"
+)
+
+// linkLocal is the uplink's link-local address, which router solicitations come from.
+type linkLocal struct {
+	address   netip.Addr
+	confirmed bool
+	attempts  uint8
+}
+
+// source is what to solicit routers from; invalid when no link-local address could be had.
+func (l *linkLocal) source() netip.Addr { return l.address }
+
+// beginLinkLocal adds the link-local address, optimistically: RFC 6275 section 11.5.1 has it checked anew on each link.
+func (m *Machine) beginLinkLocal() {
+	l := &m.linkLocal
+	if l.attempts >= maxAddressAttempts {
+		l.attempts = 0
+	}
+	l.address = m.address(linkLocalPrefix, l.attempts)
+	l.confirmed = false
+	m.emit(AddAddress{Address: netip.PrefixFrom(l.address, linkLocalPrefix.Bits()), Detection: Optimistic})
+}
+
+// nextLinkLocal replaces a duplicate and says whether it could.
+func (m *Machine) nextLinkLocal() bool {
+	l := &m.linkLocal
+	m.emit(RemoveAddress{l.address})
+	l.attempts++
+	if l.attempts >= maxAddressAttempts {
+		l.address, l.confirmed = netip.Addr{}, false
+		return false
+	}
+	m.beginLinkLocal()
+	return true
+}
+
+// staticAddress is an address that the operator gave.
+type staticAddress struct {
+	prefix    netip.Prefix
+	duplicate bool
+}
+
+// settle chooses router and care-of address from what is known, and hands over what changed.
+func (m *Machine) settle(now time.Time) {
+	router := m.chooseRouter(now)
+	careOf, careOfUntil := m.chooseCareOf(now, router)
+	if router != m.router {
+		m.router = router
+		m.emit(SetRouter{router})
+		if !router.IsValid() && m.up && m.cfg.Autoconfigure && !m.solicitation.running() {
+			m.solicitation.begin(now)
+		}
+	}
+	next := m.detached()
+	if m.up {
+		next.Router = router
+		next.OnLink = m.onLink()
+		next.CareOf, next.CareOfUntil = careOf, careOfUntil
+		next.MTU = m.mtu
+	}
+	if !slices.Equal(next.OnLink, m.attachment.OnLink) {
+		m.emit(SetOnLink{next.OnLink})
+	}
+	if careOf.IsValid() && careOf != m.careOf {
+		m.report(signaling.Report{Kind: CareOfUsable, Link: m.cfg.Uplink, CareOf: careOf, Peer: router})
+	}
+	m.careOf = careOf
+	if changed(now, &m.attachment, &next) {
+		m.attachment = next
+		m.emit(Attach{next})
+	}
+	for _, a := range m.removed {
+		// It may have been formed again meanwhile.
+		if !slices.ContainsFunc(m.prefixes, func(p prefix) bool { return p.address == a }) {
+			m.emit(RemoveAddress{a})
+		}
+	}
+	m.removed = m.removed[:0]
+}
+
+func (m *Machine) detached() signaling.Attachment {
+	return signaling.Attachment{Uplink: m.cfg.Uplink, MTU: m.mtu, Preference: m.cfg.Preference}
+}
+
+// changed says whether b is worth handing over after a. Each advertisement moves the end of an address's life a little;
+// that matters only once it lies a quarter further than was said, or nearer.
+func changed(now time.Time, a, b *signaling.Attachment) bool {
+	if a.CareOf != b.CareOf || a.Router != b.Router || a.MTU != b.MTU || !slices.Equal(a.OnLink, b.OnLink) {
+		return true
+	}
+	if a.CareOfUntil.Equal(b.CareOfUntil) {
+		return false
+	}
+	if a.CareOfUntil.IsZero() || b.CareOfUntil.IsZero() || b.CareOfUntil.Before(a.CareOfUntil) {
+		return true
+	}
+	return a.CareOfUntil.Sub(now) < b.CareOfUntil.Sub(now)*3/4
+}
+
+// chooseRouter keeps the default router while it is one, else takes one that gives an address, last heard first.
+func (m *Machine) chooseRouter(now time.Time) netip.Addr {
+	if !m.up {
+		return netip.Addr{}
+	}
+	if m.trusted {
+		var best *router
+		for i := range m.routers {
+			r := &m.routers[i]
+			if r.unreachable || !now.Before(r.until) {
+				continue
+			}
+			if r.address == m.router {
+				best = r
+				break
+			}
+			if best == nil || m.better(r, best) {
+				best = r
+			}
+		}
+		if best != nil {
+			return best.address
+		}
+	}
+	if m.gateway.unreachable {
+		return netip.Addr{}
+	}
+	return m.cfg.Gateway
+}
+
+func (m *Machine) better(a, b *router) bool {
+	if x, y := m.givesAddress(a.address), m.givesAddress(b.address); x != y {
+		return x
+	}
+	return a.heard.After(b.heard)
+}
+
+func (m *Machine) givesAddress(router netip.Addr) bool {
+	return slices.ContainsFunc(m.prefixes, func(p prefix) bool { return p.usable() && p.advertisers.has(router) })
+}
+
+// otherRouter says whether another router than a could take its place.
+func (m *Machine) otherRouter(now time.Time, a netip.Addr) bool {
+	return slices.ContainsFunc(m.routers, func(r router) bool {
+		return r.address != a && !r.unreachable && now.Before(r.until) && m.givesAddress(r.address)
+	})
+}
+
+// chooseCareOf keeps the care-of address while it is preferred. It only takes an address whose prefix the default router
+// advertises (RFC 6275 section 11.5.4), or one of the operator's.
+func (m *Machine) chooseCareOf(now time.Time, router netip.Addr) (netip.Addr, time.Time) {
+	if !m.up {
+		return netip.Addr{}, time.Time{}
+	}
+	var best *prefix
+	if m.trusted && router.IsValid() {
+		for i := range m.prefixes {
+			p := &m.prefixes[i]
+			if p.usable() && p.advertisers.has(router) && (best == nil || m.fitter(now, p, best)) {
+				best = p
+			}
+		}
+	}
+	if best != nil {
+		return best.address, best.validUntil
+	}
+	if router.IsValid() && router == m.cfg.Gateway {
+		for i := range m.static {
+			if !m.static[i].duplicate {
+				return m.static[i].prefix.Addr(), time.Time{}
+			}
+		}
+	}
+	return netip.Addr{}, time.Time{}
+}
+
+// fitter says whether a makes a better care-of address than b: not deprecated, then the one in use, then the longest lived.
+func (m *Machine) fitter(now time.Time, a, b *prefix) bool {
+	if x, y := a.deprecated(now), b.deprecated(now); x != y {
+		return y
+	}
+	if a.address == m.careOf || b.address == m.careOf {
+		return a.address == m.careOf
+	}
+	if b.validUntil.IsZero() {
+		return false
+	}
+	return a.validUntil.IsZero() || a.validUntil.After(b.validUntil)
+}
+
+// onLink lists the prefixes that are on-link, those of the operator's addresses first.
+func (m *Machine) onLink() []netip.Prefix {
+	var list []netip.Prefix
+	for i := range m.static {
+		if p := m.static[i].prefix.Masked(); !slices.Contains(list, p) {
+			list = append(list, p)
+		}
+	}
+	if !m.trusted {
+		return list
+	}
+	for i := range m.prefixes {
+		if p := m.prefixes[i].prefix; m.prefixes[i].onLink && !slices.Contains(list, p) {
+			list = append(list, p)
+		}
+	}
+	return list
+}
