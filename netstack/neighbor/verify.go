@@ -1,0 +1,30 @@
+package neighbor
+
+import (
+	"net/netip"
+	"time"
+)
+
+// Verify begins neighbour unreachability detection of addr now, without waiting for packets to be sent to it: a mobile node
+// asks whether its default router is still there (RFC 6275 section 11.5.1). NeighborReachable or NeighborUnreachable
+// follows, unless this node has no address yet to ask from.
+func (t *Table) Verify(now time.Time, addr netip.Addr) Output {
+	defer t.enter(now)()
+	n := t.index.find(addr)
+	if n == nil {
+		if !addr.Is6() || addr.IsUnspecified() || addr.IsLoopback() || addr.IsMulticast() {
+			return t.finish()
+		}
+		if n = t.create(addr); n == nil {
+			return t.finish()
+		}
+		t.setState(n, incomplete)
+		t.solicit(n)
+		return t.finish()
+	}
+	if n.state != incomplete && n.state != probe {
+		t.setState(n, probe)
+		t.solicit(n)
+	}
+	return t.finish()
+}
