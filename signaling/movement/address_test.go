@@ -192,6 +192,23 @@ func TestRFC4862_5_5_4_PrefersThenExpires(t *testing.T) {
 	}
 }
 
+func TestAddressEndsBeforeItsPrefixLeavesTheLink(t *testing.T) {
+	b := newBench(t)
+	b.do(Carrier{true})
+	b.advertiseLifetimes(10*time.Minute, 10*time.Minute)
+	address := b.careOf()
+	ra := advertise(routerA, prefixA)
+	ra.Prefixes[0].Autonomous, ra.Prefixes[0].Valid = false, time.Hour
+	b.do(ra)
+	out := b.run(10 * time.Minute)
+	if b.careOf().IsValid() || last[RemoveAddress](t, out).Address != address {
+		t.Errorf("care-of address %v after its valid lifetime", b.careOf())
+	}
+	if on := b.m.Attachment().OnLink; !slices.Equal(on, []netip.Prefix{prefixA}) {
+		t.Errorf("on-link %v", on)
+	}
+}
+
 func TestAttachmentFollowsLifetimeInSteps(t *testing.T) {
 	b := newBench(t)
 	b.do(Carrier{true})

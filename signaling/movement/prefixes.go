@@ -236,18 +236,16 @@ func (m *Machine) handleConfirmed(a netip.Addr) {
 // expire drops routers, prefixes and addresses whose time has come (RFC 4861 section 6.3.5, RFC 4862 section 5.5.4).
 func (m *Machine) expire(now time.Time) {
 	m.routers = slices.DeleteFunc(m.routers, func(r router) bool { return !now.Before(r.until) })
-	m.prefixes = slices.DeleteFunc(m.prefixes, func(p prefix) bool { return m.expired(now, &p) })
-}
-
-// expired ends what has run out of one prefix and says whether nothing is left of it.
-func (m *Machine) expired(now time.Time, p *prefix) bool {
-	if p.onLink && !p.onLinkUntil.IsZero() && !now.Before(p.onLinkUntil) {
-		p.onLink = false
+	for i := range m.prefixes {
+		p := &m.prefixes[i]
+		if p.onLink && !p.onLinkUntil.IsZero() && !now.Before(p.onLinkUntil) {
+			p.onLink = false
+		}
+		if p.autonomous && !p.validUntil.IsZero() && !now.Before(p.validUntil) {
+			m.dropAddress(p)
+		}
 	}
-	if p.autonomous && !p.validUntil.IsZero() && !now.Before(p.validUntil) {
-		m.dropAddress(p)
-	}
-	return !p.onLink && !p.autonomous
+	m.prefixes = slices.DeleteFunc(m.prefixes, func(p prefix) bool { return !p.onLink && !p.autonomous })
 }
 
 // until is the end of a lifetime that starts now; zero for an infinite one.

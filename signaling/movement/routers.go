@@ -174,14 +174,13 @@ func (m *Machine) forget() {
 // release drops a router and the prefixes that only it advertised (RFC 6275 section 11.5.4, last paragraph).
 func (m *Machine) release(a netip.Addr) {
 	m.routers = slices.DeleteFunc(m.routers, func(r router) bool { return r.address == a })
-	m.prefixes = slices.DeleteFunc(m.prefixes, func(p prefix) bool {
-		p.advertisers.remove(a)
-		if !p.advertisers.empty() {
-			return false
+	for i := range m.prefixes {
+		p := &m.prefixes[i]
+		if p.advertisers.remove(a); p.advertisers.empty() {
+			m.dropAddress(p)
 		}
-		m.dropAddress(&p)
-		return true
-	})
+	}
+	m.prefixes = slices.DeleteFunc(m.prefixes, func(p prefix) bool { return p.advertisers.empty() })
 }
 
 // advertisesAny says whether ra names a prefix that its router is known to advertise.
