@@ -1,0 +1,184 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"kedge/appliance/lab/measure"
+	"kedge/appliance/lab/report"
+	"kedge/appliance/lab/topology"
+	"kedge/appliance/lab/traffic"
+)
+
+// flows is traffic under way.
+type flows struct {
+	downloads []*runningDownload
+	probes    []*runningProbe
+}
+
+type runningDownload struct {
+	spec    topology.Download
+	running *traffic.Download
+}
+
+type runningProbe struct {
+	spec    topology.Probe
+	running *traffic.Probe
+}
+
+func (f *flows) received() (octets int64) {
+	for _, d := range f.downloads {
+		octets += d.running.Received()
+	}
+	return octets
+}
+
+// finishTime is how long a download may take to deliver what is under way at the end.
+const finishTime = 10 * time.Second
+
+// reachable waits until every probe's datagrams pass both ways.
+func (s *session) reachable(ctx context.Context) error {
+	for _, p := range s.lab.Probes {
+		if err := s.await(ctx, "probe "+p.Name, func(ctx context.Context) error { return s.tryProbe(ctx, p) }); err != nil {
+			return err
+		}
+		s.progress.say("probe %s passes both ways between %s and %s", p.Name, p.CorrespondentAddress, p.MobileAddress)
+	}
+	return nil
+}
+
+// await repeats try until it succeeds or the lab's start time is over.
+func (s *session) await(ctx context.Context, what string, try func(context.Context) error) error {
+	limited, cancel := context.WithTimeout(ctx, s.lab.StartTimeout.Std())
+	defer cancel()
+	for {
+		err := try(limited)
+		if err == nil {
+			return nil
+		}
+		if limited.Err() != nil {
+			return s.explain(fmt.Errorf("%s does not work after %v: %w", what, s.lab.StartTimeout.Std(), err))
+		}
+		select {
+		case <-limited.Done():
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+func (s *session) tryProbe(ctx context.Context, spec topology.Probe) error {
+	mobile := s.network.nodes[spec.Mobile].space
+	if !mobile.HasAddress(spec.MobileAddress) {
+		return fmt.Errorf("node %s does not have the address %s yet", spec.Mobile, spec.MobileAddress)
+	}
+	p, err := s.startProbe(ctx, spec)
+	if err != nil {
+		return err
+	}
+	defer p.Stop()
+	const enough = 20
+	for {
+		_, down := p.Downlink.Counts()
+		_, up := p.Uplink.Counts()
+		if down >= enough && up >= enough {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			refused := errors.Join(p.Downlink.Snapshot().LastSendError, p.Uplink.Snapshot().LastSendError)
+			return errors.Join(fmt.Errorf("%d datagrams arrived downlink, %d uplink", down, up), refused)
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
+func (s *session) startProbe(ctx context.Context, spec topology.Probe) (*traffic.Probe, error) {
+	return traffic.StartProbe(ctx,
+		traffic.Endpoint{Node: s.network.nodes[spec.Correspondent].space, Address: spec.CorrespondentAddress, Port: spec.Port},
+		traffic.Endpoint{Node: s.network.nodes[spec.Mobile].space, Address: spec.MobileAddress, Port: spec.Port},
+		spec.Spacing.Std(), spec.Size)
+}
+
+// startFlows starts all downloads and probes. They run until endFlows, also if ctx ends before.
+func (s *session) startFlows(ctx context.Context) (*flows, error) {
+	f := &flows{}
+	lasting := context.WithoutCancel(ctx)
+	for i, d := range s.lab.Downloads {
+		err := s.await(ctx, "download "+d.Name, func(context.Context) error {
+			running, err := traffic.StartDownload(lasting,
+				traffic.Endpoint{Node: s.network.nodes[d.From].space, Address: d.FromAddress, Port: d.Port},
+				traffic.Endpoint{Node: s.network.nodes[d.To].space, Address: d.ToAddress},
+				float64(d.Rate), s.lab.Seed+uint64(i))
+			if err == nil {
+				f.downloads = append(f.downloads, &runningDownload{spec: d, running: running})
+			}
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+		s.progress.say("download %s connected: %v from %s to %s", d.Name, d.Rate, d.From, d.To)
+	}
+	for _, p := range s.lab.Probes {
+		running, err := s.startProbe(lasting, p)
+		if err != nil {
+			return nil, err
+		}
+		f.probes = append(f.probes, &runningProbe{spec: p, running: running})
+	}
+	return f, nil
+}
+
+// endFlows ends all traffic and keeps what it has seen. Moves are measured up to end.
+func (s *session) endFlows(f *flows, moves []measure.Move, end int64) {
+	events := s.journal.all()
+	for _, p := range f.probes {
+		p.running.Stop()
+		r := report.Probe{Probe: p.spec, Downlink: p.running.Downlink.Snapshot(), Uplink: p.running.Uplink.Snapshot()}
+		r.Handoffs = measure.Handoffs(moves, r.Downlink, r.Uplink, events, end)
+		r.Foreign = measure.Classify("foreign", r.Handoffs, false)
+		r.Home = measure.Classify("home", r.Handoffs, true)
+		s.result.Probes = append(s.result.Probes, r)
+	}
+	for _, d := range f.downloads {
+		s.result.Downloads = append(s.result.Downloads, report.Download{Download: d.spec, Outcome: d.running.Finish(finishTime)})
+	}
+}
+
+// bulks measures each path in turn, in as many rounds as the lab has.
+func (s *session) bulks(ctx context.Context) error {
+	all := make([]report.Bulk, len(s.lab.Bulks))
+	for i, b := range s.lab.Bulks {
+		all[i].Bulk = b
+	}
+	for round := range s.lab.Rounds {
+		for i, b := range s.lab.Bulks {
+			from := traffic.Endpoint{Node: s.network.nodes[b.From].space, Address: b.FromAddress}
+			to := traffic.Endpoint{Node: s.network.nodes[b.To].space, Address: b.ToAddress}
+			var rate float64
+			attempt := func(context.Context) (err error) {
+				rate, err = traffic.Bulk(ctx, from, to, b.Duration.Std())
+				return err
+			}
+			if err := s.await(ctx, "bulk "+b.Name, attempt); err != nil {
+				return err
+			}
+			all[i].Rounds = append(all[i].Rounds, rate)
+			s.progress.say("round %d of %d, %-18s %.3f Gbit/s", round+1, s.lab.Rounds, b.Name, rate/1e9)
+		}
+	}
+	medians := map[string]float64{}
+	for i := range all {
+		all[i].Median = measure.MedianFloat(all[i].Rounds)
+		medians[all[i].Name] = all[i].Median
+	}
+	for i := range all {
+		if base := medians[all[i].Baseline]; base > 0 {
+			all[i].Ratio = all[i].Median / base
+		}
+	}
+	s.result.Bulks = all
+	return nil
+}

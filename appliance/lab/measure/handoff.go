@@ -1,0 +1,119 @@
+package measure
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"kedge/appliance/lab/traffic"
+)
+
+// Move is a move that was made.
+type Move struct {
+	Node, Interface, From, To string
+	// Home is set if it leaves or reaches the home link.
+	Home bool
+	// Unplugged and Plugged are when the old link was taken away and when the new one was there.
+	Unplugged, Plugged int64
+}
+
+// Handoff is a move and what it did to a probe.
+type Handoff struct {
+	Move
+	Downlink, Uplink Silence
+	Parts            Parts
+	// Events of all nodes in the window.
+	Events []Event
+}
+
+// Handoffs measures each move. The traffic ended at end.
+func Handoffs(moves []Move, downlink, uplink traffic.Snapshot, events []Event, end int64) []Handoff {
+	slices.SortStableFunc(events, func(a, b Event) int { return a.Time.Compare(b.Time) })
+	slices.SortStableFunc(downlink.Arrivals, func(a, b traffic.Arrival) int { return cmp.Compare(a.Received, b.Received) })
+	slices.SortStableFunc(uplink.Arrivals, func(a, b traffic.Arrival) int { return cmp.Compare(a.Received, b.Received) })
+	var out []Handoff
+	if len(moves) == 0 {
+		return nil
+	}
+	downFlight := Longest(downlink, moves[0].Unplugged)
+	upFlight := Longest(uplink, moves[0].Unplugged)
+	for i, m := range moves {
+		until := end
+		if i+1 < len(moves) {
+			until = moves[i+1].Unplugged
+		}
+		h := Handoff{
+			Move:     m,
+			Downlink: Around(downlink, m.Unplugged, until, downFlight),
+			Uplink:   Around(uplink, m.Unplugged, until, upFlight),
+			Parts:    Split(events, m.Node, m.Plugged, until),
+			Events:   Between(events, m.Unplugged, until),
+		}
+		if h.Downlink.Recovered {
+			h.Parts.FirstDownlink = since(h.Downlink.To, m.Plugged)
+		}
+		if h.Uplink.Recovered {
+			h.Parts.FirstUplink = since(h.Uplink.To, m.Plugged)
+		}
+		out = append(out, h)
+	}
+	return out
+}
+
+func since(t, start int64) *time.Duration {
+	d := time.Duration(t - start)
+	return &d
+}
+
+// Class is the moves of one kind and their figures.
+type Class struct {
+	Name             string
+	Moves            int
+	Unrecovered      int
+	Downlink, Uplink Summary
+	Lost, Reordered  int
+	// LostMax is the greatest loss of one move, both directions together.
+	LostMax int
+	// Parts are each part's time since the interface was plugged in, by PartNames.
+	Parts []Summary
+}
+
+// PartNames are the names of the parts of a handoff in order.
+var PartNames = []string{"link up", "router advertisement", "care-of usable", "BU sent", "BA received", "first downlink", "first uplink"}
+
+// List is the parts in the order of PartNames.
+func (p Parts) List() []*time.Duration {
+	return []*time.Duration{p.LinkUp, p.Advertisement, p.CareOfUsable, p.UpdateSent, p.Acknowledgement, p.FirstDownlink, p.FirstUplink}
+}
+
+// Classify summarises the handoffs whose Home is home.
+func Classify(name string, handoffs []Handoff, home bool) Class {
+	c := Class{Name: name, Parts: make([]Summary, len(PartNames))}
+	var down, up []time.Duration
+	parts := make([][]time.Duration, len(PartNames))
+	for _, h := range handoffs {
+		if h.Home != home {
+			continue
+		}
+		c.Moves++
+		if !h.Downlink.Recovered || !h.Uplink.Recovered {
+			c.Unrecovered++
+		}
+		down = append(down, h.Downlink.Duration())
+		up = append(up, h.Uplink.Duration())
+		lost := h.Downlink.Lost + h.Uplink.Lost
+		c.Lost += lost
+		c.LostMax = max(c.LostMax, lost)
+		c.Reordered += h.Downlink.Reordered + h.Uplink.Reordered
+		for i, d := range h.Parts.List() {
+			if d != nil {
+				parts[i] = append(parts[i], *d)
+			}
+		}
+	}
+	c.Downlink, c.Uplink = Summarise(down), Summarise(up)
+	for i := range parts {
+		c.Parts[i] = Summarise(parts[i])
+	}
+	return c
+}

@@ -1,0 +1,144 @@
+// Package report says how a lab went: as text for people, as JSON for programs, as a picture.
+package report
+
+import (
+	"fmt"
+	"time"
+
+	"kedge/appliance/lab/measure"
+	"kedge/appliance/lab/topology"
+	"kedge/appliance/lab/traffic"
+)
+
+// Result is everything that a lab has found out.
+type Result struct {
+	Lab *topology.Lab
+	// Machine is kernel and processors.
+	Machine string
+	// Command reproduces the run.
+	Command  string
+	Began    time.Time
+	Ended    time.Time
+	Rootless bool
+
+	Downloads []Download
+	Probes    []Probe
+	Bulks     []Bulk
+	Nodes     []Node
+	// Interrupted is set if the lab was stopped before its end.
+	Interrupted bool
+	// Failure is why the lab could not be carried through, if so.
+	Failure error
+	Checks  []Check
+}
+
+// Passed reports whether the lab was carried through and everything expected of it holds.
+func (r *Result) Passed() bool {
+	for _, c := range r.Checks {
+		if !c.Passed {
+			return false
+		}
+	}
+	return r.Failure == nil && !r.Interrupted
+}
+
+// Download is a download that ended.
+type Download struct {
+	topology.Download
+	traffic.Outcome
+}
+
+// Probe is a probe that ended, with what each move did to it.
+type Probe struct {
+	topology.Probe
+	Downlink, Uplink traffic.Snapshot
+	Handoffs         []measure.Handoff
+	Foreign, Home    measure.Class
+}
+
+// Bulk is the throughput of one path, each round in bits per second.
+type Bulk struct {
+	topology.Bulk
+	Rounds []float64
+	Median float64
+	// Ratio to the baseline's median; 0 without one.
+	Ratio float64
+}
+
+// Node is what became of a node.
+type Node struct {
+	Name string
+	Kind topology.Kind
+	// Exit is how its process ended before the lab did; empty if it did not.
+	Exit    string
+	Capture CaptureCounts
+}
+
+// CaptureCounts are the packets in a node's capture file, and those that are not in it.
+type CaptureCounts struct {
+	Packets, Dropped, Omitted uint64
+}
+
+// Check is one expectation and whether it holds.
+type Check struct {
+	Name            string
+	Passed          bool
+	Found, Expected string
+}
+
+// Judge fills in Checks from the lab's expectations.
+func (r *Result) Judge() {
+	e := r.Lab.Expect
+	add := func(name string, passed bool, found, expected string) {
+		r.Checks = append(r.Checks, Check{Name: name, Passed: passed, Found: found, Expected: expected})
+	}
+	for _, d := range r.Downloads {
+		if e.TCPSurvives {
+			found := fmt.Sprintf("%d connection, ended in order", d.Connections)
+			if d.Err != nil {
+				found = d.Err.Error()
+			}
+			add(d.Name+": the TCP connection survives", d.Survived(), found, "one connection, ended in order")
+		}
+		if e.HashVerified {
+			found := fmt.Sprintf("%d octets sent, %d received, SHA-256 %.16s… and %.16s…", d.Sent, d.Outcome.Received, d.SentHash, d.ReceivedHash)
+			add(d.Name+": every octet arrives unchanged", d.Verified(), found, "equal")
+		}
+	}
+	for _, p := range r.Probes {
+		judgeMoves(add, p.Name, p.Foreign, e.Foreign)
+		judgeMoves(add, p.Name, p.Home, e.Home)
+	}
+	for _, b := range r.Bulks {
+		if b.RatioMin > 0 {
+			add(b.Name+": ratio to "+b.Baseline, b.Ratio >= b.RatioMin, fmt.Sprintf("%.2f", b.Ratio), fmt.Sprintf("at least %.2f", b.RatioMin))
+		}
+	}
+	for _, n := range r.Nodes {
+		if n.Exit != "" {
+			add("node "+n.Name+": runs to the end", false, n.Exit, "running")
+		}
+	}
+}
+
+func judgeMoves(add func(string, bool, string, string), probe string, c measure.Class, e *topology.MoveExpectations) {
+	if e == nil || c.Moves == 0 {
+		return
+	}
+	name := probe + ", " + c.Name + " moves: "
+	add(name+"traffic resumes after each", c.Unrecovered == 0, fmt.Sprintf("%d of %d", c.Moves-c.Unrecovered, c.Moves), "all")
+	limit := func(what string, found time.Duration, most topology.Duration) {
+		if most > 0 {
+			add(name+what, found <= most.Std(), ms(found), "at most "+ms(most.Std()))
+		}
+	}
+	limit("downlink silent, median", c.Downlink.Median, e.DownlinkMedianMax)
+	limit("uplink silent, median", c.Uplink.Median, e.UplinkMedianMax)
+	limit("downlink silent, greatest", c.Downlink.Max, e.DownlinkMax)
+	limit("uplink silent, greatest", c.Uplink.Max, e.UplinkMax)
+	if e.LossMax > 0 {
+		add(name+"datagrams lost by one move", c.LostMax <= e.LossMax, fmt.Sprint(c.LostMax), fmt.Sprintf("at most %d", e.LossMax))
+	}
+}
+
+func ms(d time.Duration) string { return fmt.Sprintf("%.1f ms", float64(d)/1e6) }

@@ -1,0 +1,126 @@
+package report
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"kedge/appliance/lab/measure"
+)
+
+// drawnHandoffs is how many handoffs are drawn in full; of a long series the others look alike.
+const drawnHandoffs = 6
+
+// repeated kinds are drawn once in a row: periodic messages would hide the others.
+var repeated = map[string]bool{measure.RouterAdvertisement: true}
+
+func (t *writer) sequences(handoffs []measure.Handoff) {
+	for i, h := range handoffs {
+		if i == drawnHandoffs {
+			t.printf("  (the other %d handoffs are in events.jsonl)\n\n", len(handoffs)-drawnHandoffs)
+			return
+		}
+		if len(h.Events) == 0 {
+			continue
+		}
+		t.printf("  Handoff %d, %s from %s to %s\n\n", i+1, h.Node, h.From, h.To)
+		for _, line := range Sequence(h) {
+			t.printf("    %s\n", line)
+		}
+		t.printf("\n")
+	}
+}
+
+// Sequence draws the messages and events of a handoff, a line each: the time since the interface was plugged in, the
+// node that tells, and an arrow to or from its peer for a message.
+func Sequence(h measure.Handoff) []string {
+	var lines []string
+	at := func(ns int64, text string) {
+		lines = append(lines, fmt.Sprintf("%+9.1f ms  %s", float64(ns-h.Plugged)/1e6, text))
+	}
+	at(h.Unplugged, fmt.Sprintf("%-6s %s leaves %s", h.Node, h.Interface, h.From))
+	at(h.Plugged, fmt.Sprintf("%-6s %s plugged into %s", h.Node, h.Interface, h.To))
+	marks := []mark{{h.Downlink, "first datagram downlink"}, {h.Uplink, "first datagram uplink"}}
+	if h.Uplink.To < h.Downlink.To {
+		marks[0], marks[1] = marks[1], marks[0]
+	}
+	last := ""
+	for _, e := range h.Events {
+		key := e.Node + e.Kind
+		if repeated[e.Kind] && last == key {
+			continue
+		}
+		last = key
+		ns := e.Time.UnixNano()
+		marks = passed(marks, ns, h, at)
+		at(ns, describe(e))
+		if ns > h.Plugged+int64(2*time.Second) {
+			break
+		}
+	}
+	passed(marks, 1<<63-1, h, at)
+	return lines
+}
+
+type mark struct {
+	measure.Silence
+	text string
+}
+
+func passed(marks []mark, until int64, h measure.Handoff, at func(int64, string)) []mark {
+	var rest []mark
+	for _, m := range marks {
+		switch {
+		case !m.Recovered:
+		case m.To <= until:
+			at(m.To, fmt.Sprintf("%-6s %s after %s of silence", h.Node, m.text, ms(m.Duration())))
+		default:
+			rest = append(rest, m)
+		}
+	}
+	return rest
+}
+
+func describe(e measure.Event) string {
+	var facts []string
+	add := func(format string, a ...any) { facts = append(facts, fmt.Sprintf(format, a...)) }
+	name := e.Kind
+	arrow := ""
+	switch {
+	case e.Kind == measure.AcknowledgementArrived:
+		name, arrow = "Binding Acknowledgement", "in"
+		add("status %d", e.Status)
+	case e.Kind == measure.RouterAdvertisement:
+		name, arrow = "Router Advertisement", "in"
+	case e.Kind == measure.BindingUpdateSent:
+		name, arrow = "Binding Update", "out"
+	case strings.HasSuffix(e.Kind, "-received"):
+		name, arrow = strings.ReplaceAll(strings.TrimSuffix(e.Kind, "-received"), "-", " "), "in"
+	case strings.HasSuffix(e.Kind, "-sent"):
+		name, arrow = strings.ReplaceAll(strings.TrimSuffix(e.Kind, "-sent"), "-", " "), "out"
+	}
+	if strings.HasPrefix(e.Kind, "binding-") {
+		add("sequence %d", e.Sequence)
+		add("lifetime %gs", e.Lifetime)
+	}
+	if e.CareOf != "" {
+		add("care-of %s", e.CareOf)
+	}
+	if e.Link != "" && arrow == "" {
+		add("%s", e.Link)
+	}
+	if e.Detail != "" {
+		add("%s", e.Detail)
+	}
+	text := name
+	if len(facts) > 0 {
+		text += " (" + strings.Join(facts, ", ") + ")"
+	}
+	switch arrow {
+	case "in":
+		return fmt.Sprintf("%-6s <---- %-18s %s", e.Node, e.Peer, text)
+	case "out":
+		return fmt.Sprintf("%-6s ----> %-18s %s", e.Node, e.Peer, text)
+	}
+	return fmt.Sprintf("%-6s %s", e.Node, text)
+}

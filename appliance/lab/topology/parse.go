@@ -1,0 +1,119 @@
+package topology
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/pelletier/go-toml/v2"
+)
+
+// Load reads and validates the lab file at path.
+func Load(path string) (*Lab, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	lab, err := Parse(path, text)
+	if err == nil && lab.Name == "" {
+		lab.Name = strings.TrimSuffix(filepath.Base(path), ".toml")
+	}
+	return lab, err
+}
+
+// Parse reads and validates a lab file; file is its name for errors.
+func Parse(file string, text []byte) (*Lab, error) {
+	lab := &Lab{
+		Seed:         1,
+		Offload:      "none",
+		Settle:       Duration(time.Second),
+		StartTimeout: Duration(20 * time.Second),
+		Capture:      Capture{Enabled: true, SnapLength: 256, Limit: 64 << 20},
+		Rounds:       1,
+	}
+	d := toml.NewDecoder(bytes.NewReader(text)).DisallowUnknownFields()
+	if err := d.Decode(lab); err != nil {
+		return nil, located(file, err)
+	}
+	lab.complete()
+	if errs := lab.validate(); len(errs) > 0 {
+		for i := range errs {
+			errs[i] = fmt.Errorf("%s: %w", file, errs[i])
+		}
+		return nil, errors.Join(errs...)
+	}
+	return lab, nil
+}
+
+// located gives the library's error the file and line.
+func located(file string, err error) error {
+	var strict *toml.StrictMissingError
+	if errors.As(err, &strict) {
+		var errs []error
+		for i := range strict.Errors {
+			line, _ := strict.Errors[i].Position()
+			errs = append(errs, fmt.Errorf("%s:%d: unknown key %s", file, line, strings.Join(strict.Errors[i].Key(), ".")))
+		}
+		return errors.Join(errs...)
+	}
+	var at *toml.DecodeError
+	if errors.As(err, &at) {
+		line, _ := at.Position()
+		key := strings.Join(at.Key(), ".")
+		if key != "" {
+			key += ": "
+		}
+		return fmt.Errorf("%s:%d: %s%s", file, line, key, strings.TrimPrefix(at.Error(), "toml: "))
+	}
+	return fmt.Errorf("%s: %w", file, err)
+}
+
+// complete fills in what the file may leave out.
+func (l *Lab) complete() {
+	for i := range l.Nodes {
+		for j := range l.Nodes[i].Interfaces {
+			a := l.Nodes[i].Interfaces[j].Advertise
+			if a == nil {
+				continue
+			}
+			if a.Policy == "" {
+				a.Policy = FastPolicy
+			}
+			if a.RouterLifetime == 0 {
+				a.RouterLifetime = Duration(30 * time.Minute)
+			}
+			if a.Valid == 0 {
+				a.Valid = Duration(2 * time.Hour)
+			}
+			if a.Preferred == 0 {
+				a.Preferred = Duration(time.Hour)
+			}
+		}
+	}
+	for i := range l.Downloads {
+		if l.Downloads[i].Port == 0 {
+			l.Downloads[i].Port = uint16(8080 + i)
+		}
+	}
+	for i := range l.Probes {
+		p := &l.Probes[i]
+		if p.Port == 0 {
+			p.Port = uint16(9000 + i)
+		}
+		if p.Spacing == 0 {
+			p.Spacing = Duration(time.Millisecond)
+		}
+		if p.Size == 0 {
+			p.Size = 64
+		}
+	}
+	for i := range l.Bulks {
+		if l.Bulks[i].Duration == 0 {
+			l.Bulks[i].Duration = Duration(2 * time.Second)
+		}
+	}
+}
