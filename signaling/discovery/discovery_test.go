@@ -77,7 +77,7 @@ func unhex(t testing.TB, s string) []byte {
 	return b
 }
 
-var comparable = cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{})
+var byValue = cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{})
 
 func TestGolden(t *testing.T) {
 	for _, g := range golden {
@@ -97,7 +97,7 @@ func TestGolden(t *testing.T) {
 			}
 			// What Parse returned must not change with the buffer.
 			clear(b)
-			if d := cmp.Diff(g.message, m, comparable); d != "" {
+			if d := cmp.Diff(g.message, m, byValue); d != "" {
 				t.Errorf("Parse (-want +got):\n%s", d)
 			}
 		})
@@ -226,7 +226,7 @@ func FuzzParse(f *testing.F) {
 		if err != nil {
 			t.Fatalf("Parse of %x, from %x: %v", again, b, err)
 		}
-		if d := cmp.Diff(m, m2, comparable); d != "" {
+		if d := cmp.Diff(m, m2, byValue); d != "" {
 			t.Fatalf("%x and %x (-first +second):\n%s", b, again, d)
 		}
 	})

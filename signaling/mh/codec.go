@@ -69,11 +69,6 @@ func Parse(b []byte) (Message, error) {
 func ParseOptions(b []byte, at int) (Options, error) {
 	var opts Options
 	var first error
-	fail := func(t OptionType, at int, err error) {
-		if first == nil {
-			first = &OptionError{t, at, err}
-		}
-	}
 	for at < len(b) {
 		t := OptionType(b[at])
 		if t == OptionPad1 {
@@ -89,13 +84,15 @@ func ParseOptions(b []byte, at int) (Options, error) {
 			if o == nil {
 				o = &UnknownOption{Type: t}
 			}
-			if err := o.parseData(b[at+2 : end]); err != nil {
-				fail(t, at, err)
-			} else {
-				opts = append(opts, o)
-			}
+			err := o.parseData(b[at+2 : end])
 			if t == OptionBindingAuthorizationData && end != len(b) {
-				fail(t, at, errNotLast)
+				err = errNotLast
+			}
+			switch {
+			case err == nil:
+				opts = append(opts, o)
+			case first == nil:
+				first = &OptionError{t, at, err}
 			}
 		}
 		at = end
@@ -103,8 +100,8 @@ func ParseOptions(b []byte, at int) (Options, error) {
 	return opts, first
 }
 
-// Append writes m to the end of b, with each option on its alignment, the whole padded to a multiple of 8 octets, and 0 for
-// a checksum. b is returned as it was with any error.
+// Append writes m to the end of b, with each option on its alignment, the whole padded to a multiple of 8 octets, and 0
+// for a checksum. b is returned as it was with any error.
 func Append(b []byte, m Message) ([]byte, error) {
 	start := len(b)
 	out := append(b, noNextHeader, 0, byte(m.Type()), 0, 0, 0)
@@ -123,8 +120,8 @@ func Append(b []byte, m Message) ([]byte, error) {
 	return out, nil
 }
 
-// AppendOptions writes opts to the end of b, aligned with respect to b[start], the first octet of their Mobility Header, and
-// pads so that it becomes a multiple of 8 octets long. b is returned as it was with any error.
+// AppendOptions writes opts to the end of b, aligned with respect to b[start], the first octet of their Mobility Header,
+// and pads so that it becomes a multiple of 8 octets long. b is returned as it was with any error.
 func AppendOptions(b []byte, start int, opts Options) ([]byte, error) {
 	out := b
 	for i, o := range opts {

@@ -247,7 +247,7 @@ func unhex(t testing.TB, s string) []byte {
 	return b
 }
 
-var comparable = cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{})
+var byValue = cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{})
 
 func TestGolden(t *testing.T) {
 	for _, g := range golden {
@@ -267,7 +267,7 @@ func TestGolden(t *testing.T) {
 			}
 			// What Parse returned must not change with the buffer.
 			clear(b)
-			if d := cmp.Diff(g.message, m, comparable); d != "" {
+			if d := cmp.Diff(g.message, m, byValue); d != "" {
 				t.Errorf("Parse (-want +got):\n%s", d)
 			}
 		})

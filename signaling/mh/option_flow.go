@@ -41,7 +41,7 @@ func (s FlowStatus) String() string {
 	return fmt.Sprintf("flow status %d", uint8(s))
 }
 
-// FlowIdentification is RFC 6089 section 4.2, aligned 2n; kedge writes it 8n when a traffic selector asks for that.
+// FlowIdentification is RFC 6089 section 4.2, aligned 2n, and more when a traffic selector needs it.
 //
 //	+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
 //	|   Type = 45   |  Option Len   |              FID              |

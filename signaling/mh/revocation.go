@@ -84,8 +84,8 @@ type BindingRevocationIndication struct {
 	Options                        Options
 }
 
-// BindingRevocationAcknowledgement is RFC 5846 section 5.2. Its layout is the Indication's, with B.R. Type 2, and Status in
-// place of R. Trigger.
+// BindingRevocationAcknowledgement is RFC 5846 section 5.2. Its layout is the Indication's, with B.R. Type 2, and Status
+// in place of R. Trigger.
 type BindingRevocationAcknowledgement struct {
 	Status   RevocationStatus
 	Sequence uint16
@@ -109,23 +109,24 @@ func (m *BindingRevocationAcknowledgement) OptionList() *Options { return &m.Opt
 func (*BindingRevocationIndication) bodyLength() int      { return 6 }
 func (*BindingRevocationAcknowledgement) bodyLength() int { return 6 }
 
-func appendRevocation(b []byte, kind, code byte, seq uint16, p, v, g bool) []byte {
+func appendRevocation(b []byte, seq uint16, p, v, g bool) []byte {
 	var flags byte
 	for i, f := range [...]bool{p, v, g} {
 		if f {
 			flags |= 0x80 >> i
 		}
 	}
-	b = binary.BigEndian.AppendUint16(append(b, kind, code), seq)
-	return append(b, flags, 0)
+	return append(binary.BigEndian.AppendUint16(b, seq), flags, 0)
 }
 
 func (m *BindingRevocationIndication) appendBody(b []byte) ([]byte, error) {
-	return appendRevocation(b, revocationIndication, byte(m.Trigger), m.Sequence, m.ProxyBinding, m.IPv4Only, m.Global), nil
+	b = append(b, revocationIndication, byte(m.Trigger))
+	return appendRevocation(b, m.Sequence, m.ProxyBinding, m.IPv4Only, m.Global), nil
 }
 
 func (m *BindingRevocationAcknowledgement) appendBody(b []byte) ([]byte, error) {
-	return appendRevocation(b, revocationAcknowledgement, byte(m.Status), m.Sequence, m.ProxyBinding, m.IPv4Only, m.Global), nil
+	b = append(b, revocationAcknowledgement, byte(m.Status))
+	return appendRevocation(b, m.Sequence, m.ProxyBinding, m.IPv4Only, m.Global), nil
 }
 
 func (m *BindingRevocationIndication) parseBody(b []byte) error {
