@@ -13,7 +13,9 @@ const hopByHopLength = 8
 // routerAlert is a hop-by-hop options header with the router alert for MLD (RFC 2711 section 2.1) and a PadN.
 var routerAlert = [hopByHopLength]byte{protocolICMPv6, 0, 5, 2, 0, 0, 1, 0}
 
-func isListener(t Type) bool { return t == TypeListenerQuery || t == TypeListenerReport }
+func isListener(t Type) bool {
+	return t >= TypeListenerQuery && t <= TypeListenerDoneV1 || t == TypeListenerReport
+}
 
 // hasRouterAlert looks for the router alert for MLD in a hop-by-hop options header of 8 octets.
 func hasRouterAlert(h []byte) bool {
@@ -209,8 +211,11 @@ func (m *ListenerReport) parseBody(b []byte) error {
 	return nil
 }
 
-// valid accepts the unspecified address, from which a node reports before it has a link-local one (RFC 3590 section 4).
-func (m *ListenerReport) valid(src, _ netip.Addr) error {
+func (m *ListenerReport) valid(src, _ netip.Addr) error { return validReportSource(src) }
+
+// validReportSource accepts the unspecified address, from which a node reports before it has a link-local one (RFC 3590
+// section 4).
+func validReportSource(src netip.Addr) error {
 	if !src.IsUnspecified() && !src.IsLinkLocalUnicast() {
 		return errNotLinkLocal
 	}

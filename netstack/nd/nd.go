@@ -69,8 +69,7 @@ func Is(b []byte) bool {
 		if len(b) < ipv6Length+hopByHopLength+icmpHeaderLength || b[ipv6Length] != protocolICMPv6 || b[ipv6Length+1] != 0 {
 			return false
 		}
-		t := Type(b[ipv6Length+hopByHopLength])
-		return t == TypeListenerQuery || t == TypeListenerReport
+		return isListener(Type(b[ipv6Length+hopByHopLength]))
 	}
 	return false
 }
@@ -134,7 +133,7 @@ func Parse(b []byte) (src, dst netip.Addr, m Message, err error) {
 	switch {
 	case b[7] != wantLimit:
 		err = fmt.Errorf("hop limit is %d, not %d", b[7], wantLimit)
-	case icmp[1] != 0 && t != TypeListenerQuery && t != TypeListenerReport: // RFC 3810 sections 5.1.1 and 5.2: ignored
+	case icmp[1] != 0 && !isListener(t): // RFC 3810 sections 5.1.1 and 5.2 ignore it
 		err = fmt.Errorf("code is %d, not 0", icmp[1])
 	case src.IsMulticast():
 		err = errors.New("source is multicast")
@@ -159,6 +158,10 @@ func newMessage(t Type) Message {
 		return new(ListenerQuery)
 	case TypeListenerReport:
 		return new(ListenerReport)
+	case TypeListenerReportV1:
+		return new(ListenerReportV1)
+	case TypeListenerDoneV1:
+		return new(ListenerDoneV1)
 	case TypeRouterSolicitation:
 		return new(RouterSolicitation)
 	case TypeRouterAdvertisement:

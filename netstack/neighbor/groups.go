@@ -16,11 +16,14 @@ const (
 	// reportsPerBurst and burstInterval spread the reports of a node with very many groups.
 	reportsPerBurst = 32
 	burstInterval   = 20 * time.Millisecond
+	// olderVersionQuerierPresent is how long a query of version 1 makes version 1 be spoken (RFC 3810 section 9.12: twice
+	// the query interval of 125 s and the query response interval of 10 s).
+	olderVersionQuerierPresent = 260 * time.Second
 )
 
 // listener is the listener part of MLDv2 (RFC 3810 section 6) for groups without source filters. Each change of the set of
-// groups is reported at once and once more within a second (the robustness variable is 2). Queriers of version 1 are
-// answered in version 2, which the snooping switches and routers of today take from anybody.
+// groups is reported at once and once more within a second (the robustness variable is 2). After a query of version 1 it
+// speaks version 1 for a while (section 8.2.1).
 type listener struct {
 	// members counts the addresses that need each group.
 	members map[netip.Addr]int
@@ -34,6 +37,8 @@ type listener struct {
 	// queue holds the records that are still to be sent.
 	queue []nd.ListenerRecord
 	burst timer
+	// olderUntil is until when version 1 is spoken.
+	olderUntil time.Time
 }
 
 func (t *Table) initListener() {
@@ -93,6 +98,9 @@ func (t *Table) repeatChanges() {
 // receiveQuery delays the answer (RFC 3810 section 6.2). Queries that come in the meantime share it.
 func (t *Table) receiveQuery(q *nd.ListenerQuery) {
 	l := &t.listener
+	if q.Version == 1 {
+		l.olderUntil = t.now.Add(olderVersionQuerierPresent)
+	}
 	switch {
 	case q.Group.IsUnspecified():
 		l.askedAll = true
@@ -136,7 +144,7 @@ func (t *Table) sendReports() {
 	t.timers.set(&l.burst, t.now.Add(burstInterval))
 }
 
-// report sends one report, from a link-local address if there is one (RFC 3590 section 4).
+// report sends one report, or one for each record in version 1, from a link-local address if there is one (RFC 3590 section 4).
 func (t *Table) report(records []nd.ListenerRecord) {
 	src := netip.IPv6Unspecified()
 	for _, a := range t.sources {
@@ -145,7 +153,17 @@ func (t *Table) report(records []nd.ListenerRecord) {
 			break
 		}
 	}
-	t.multicast(src, nd.AllMLDv2Routers, &nd.ListenerReport{Records: records})
+	if !t.now.Before(t.listener.olderUntil) {
+		t.multicast(src, nd.AllMLDv2Routers, &nd.ListenerReport{Records: records})
+		return
+	}
+	for _, r := range records {
+		if r.Type == nd.ChangeToIncludeMode {
+			t.multicast(src, nd.AllRouters, &nd.ListenerDoneV1{Group: r.Group})
+		} else {
+			t.multicast(src, r.Group, &nd.ListenerReportV1{Group: r.Group})
+		}
+	}
 }
 
 func sorted[V any](groups map[netip.Addr]V) []netip.Addr {

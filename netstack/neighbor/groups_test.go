@@ -90,6 +90,29 @@ func TestRFC3810Section62Queries(t *testing.T) {
 	b.expect("30.5s fe80::ee > ff02::16 MLD -ff02::1:ff00:c0")
 }
 
+func TestRFC3810Section821QuerierOfVersion1(t *testing.T) {
+	b := newListenerBench(t, Config{})
+	// The codec writes version 2; its first 24 octets of ICMPv6 are a query of version 1.
+	q, err := nd.Append(nil, router, nd.AllNodes, &nd.ListenerQuery{Group: any6, MaximumResponseDelay: time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.do(b.Handle(b.now, seal(q[:len(q)-4]), m1))
+	b.until(time.Second)
+	b.do(b.AddAddress(b.now, careOf, Proxy))
+	b.until(2 * time.Second)
+	b.do(b.RemoveAddress(b.now, careOf))
+	b.until(259 * time.Second)
+	b.expect("500ms fe80::ee > ff02::1:ff00:ee MLDv1 =ff02::1:ff00:ee",
+		"1s fe80::ee > ff02::1:ff00:c0 MLDv1 =ff02::1:ff00:c0", "1s neighbor.Joined {ff02::1:ff00:c0}",
+		"1.5s fe80::ee > ff02::1:ff00:c0 MLDv1 =ff02::1:ff00:c0",
+		"2s fe80::ee > ff02::2 MLDv1 -ff02::1:ff00:c0", "2s neighbor.Left {ff02::1:ff00:c0}",
+		"2.5s fe80::ee > ff02::2 MLDv1 -ff02::1:ff00:c0")
+	b.until(260 * time.Second)
+	b.do(b.AddAddress(b.now, careOf, Proxy))
+	b.expect("4m20s fe80::ee > ff02::16 MLD +ff02::1:ff00:c0", "4m20s neighbor.Joined {ff02::1:ff00:c0}")
+}
+
 func TestRFC3810Section5215ReportsFitTheLink(t *testing.T) {
 	b := newListenerBench(t, Config{})
 	for i := range 5000 {

@@ -167,6 +167,10 @@ func (b *bench) describe(f Frame) string {
 				r.Group.String()
 		}
 		return s
+	case *nd.ListenerReportV1:
+		return head + "MLDv1 =" + m.Group.String()
+	case *nd.ListenerDoneV1:
+		return head + "MLDv1 -" + m.Group.String()
 	}
 	return head + fmt.Sprintf("%T", m)
 }
