@@ -1,0 +1,220 @@
+// Package mobilenode is the mobile node role (RFC 6275 section 11): it keeps one home address registered with one home
+// agent through the best uplink there is, and at home sees to it that the home agent steps aside.
+//
+// A message's story: an Attachment says where an uplink is now (package movement makes them). The machine chooses an
+// uplink, compares the care-of address there with the one in its Binding Update List entry, and if they differ sends a
+// Binding Update in the same instant. When the home agent has a binding already, the tunnel moves to the new care-of
+// address right behind that update: packets that leave after it take the same path in the same order, so the home agent
+// has the new binding when it checks their source. When it has none, the tunnel waits for the acknowledgement.
+package mobilenode
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"kedge/signaling"
+	"kedge/signaling/auth"
+	"kedge/signaling/mh"
+)
+
+// Config is what a mobile node is told by its operator.
+type Config struct {
+	HomeAddress netip.Addr
+	HomePrefix  netip.Prefix
+	// HomeAgent is the home agent's address; invalid if it is to be discovered (RFC 6275 section 11.4.1).
+	HomeAgent netip.Addr
+	// Identifier is a network access identifier that goes into Binding Updates (RFC 4283); empty sends none.
+	Identifier string
+	// Lifetime is what Binding Updates ask for, 4 s to 262,140 s.
+	Lifetime time.Duration
+	// LinkLocalCompatible sets the L flag: the link-local address has the home address's interface identifier.
+	LinkLocalCompatible bool
+	// FirstRegistrationTimeout is InitialBindackTimeoutFirstReg (section 13); 0 is its default of 1.5 s.
+	FirstRegistrationTimeout time.Duration
+	// Association is shared with the home agent; nil only with AllowUnauthenticated.
+	Association          *auth.Association
+	AllowUnauthenticated bool
+	// Random gives random numbers, for the first sequence number and for identifiers of discovery; nil makes them 0.
+	Random func() uint16
+}
+
+// Machine is a mobile node. It implements signaling.Machine.
+type Machine struct {
+	cfg  Config
+	home netip.Prefix
+
+	uplinks []uplink
+	place   place
+	agents  agents
+
+	entry   entry
+	bound   bound
+	request request
+	// sequence is that of the last Binding Update sent.
+	sequence uint16
+	clock    auth.Clock
+	limit    limiter
+	rtt      time.Duration
+	// promptAfter is before when nobody's prompting makes the node send.
+	promptAfter time.Time
+
+	refusal  refusal
+	homeLink homeLink
+
+	stopping, stopped bool
+	lastError         string
+	counters          Counters
+	effects           []signaling.Effect
+}
+
+// New checks cfg and returns a mobile node that is attached nowhere.
+func New(cfg Config) (*Machine, error) {
+	switch {
+	case !cfg.HomeAddress.Is6() || !cfg.HomeAddress.IsGlobalUnicast():
+		return nil, fmt.Errorf("home address %s is not a global IPv6 address", cfg.HomeAddress)
+	case !cfg.HomePrefix.IsValid() || !cfg.HomePrefix.Contains(cfg.HomeAddress):
+		return nil, fmt.Errorf("home address %s is not in the home prefix %s", cfg.HomeAddress, cfg.HomePrefix)
+	case cfg.HomeAgent.IsValid() && !cfg.HomeAgent.Is6():
+		return nil, fmt.Errorf("home agent %s is not an IPv6 address", cfg.HomeAgent)
+	case cfg.Lifetime < mh.LifetimeUnit || cfg.Lifetime > mh.MaxLifetime:
+		return nil, fmt.Errorf("lifetime %v is not between %v and %v", cfg.Lifetime, mh.LifetimeUnit, mh.MaxLifetime)
+	case cfg.Association == nil && !cfg.AllowUnauthenticated:
+		return nil, errors.New("there is no security association with the home agent, and going without is not allowed")
+	}
+	if cfg.FirstRegistrationTimeout <= 0 {
+		cfg.FirstRegistrationTimeout = firstRegistrationTimeout
+	}
+	cfg.HomePrefix = cfg.HomePrefix.Masked()
+	m := &Machine{cfg: cfg, home: netip.PrefixFrom(cfg.HomeAddress, 128), sequence: random(cfg)}
+	m.agents.begin(cfg.HomeAgent)
+	return m, nil
+}
+
+func random(cfg Config) uint16 {
+	if cfg.Random == nil {
+		return 0
+	}
+	return cfg.Random()
+}
+
+// Handle implements signaling.Machine. The slice that it returns is valid until the next call.
+func (m *Machine) Handle(now time.Time, event signaling.Event) []signaling.Effect {
+	clear(m.effects)
+	m.effects = m.effects[:0]
+	if m.stopped {
+		return nil
+	}
+	switch e := event.(type) {
+	case signaling.Attachment:
+		m.handleAttachment(e)
+	case signaling.Received:
+		m.handleReceived(now, &e)
+	case signaling.ReceivedICMP:
+		m.handleICMP(now, &e)
+	case signaling.DuplicateResult:
+		m.handleDuplicateResult(now, e)
+	case signaling.Shutdown:
+		m.stopping = true
+	}
+	m.expire(now)
+	m.move(now)
+	m.pursue(now)
+	return m.effects
+}
+
+// Next implements signaling.Machine.
+func (m *Machine) Next() time.Time {
+	if m.stopped {
+		return time.Time{}
+	}
+	var next time.Time
+	at := func(t time.Time) {
+		if !t.IsZero() && (next.IsZero() || t.Before(next)) {
+			next = t
+		}
+	}
+	at(m.request.at)
+	at(m.agents.at)
+	if m.entry.held {
+		at(m.entry.until)
+		if !m.request.active() && m.place.away() && m.agents.current.IsValid() {
+			at(m.entry.refreshAt)
+		}
+	}
+	if m.place.valid() && !m.request.active() {
+		at(m.refusal.until)
+	}
+	at(m.homeLink.probeAt)
+	for i := range m.uplinks {
+		at(m.uplinks[i].suspectUntil)
+	}
+	return next
+}
+
+// Stopped says that Shutdown has been seen through: the home agent has no binding, or the node cannot tell it.
+func (m *Machine) Stopped() bool { return m.stopped }
+
+func (m *Machine) emit(e signaling.Effect) { m.effects = append(m.effects, e) }
+
+// report adds to the trace what concerns this home address, its home agent and the uplink in use.
+func (m *Machine) report(r signaling.Report) {
+	r.Home = m.cfg.HomeAddress
+	if !r.Peer.IsValid() {
+		r.Peer = m.agents.current
+	}
+	if !r.CareOf.IsValid() {
+		r.CareOf = m.place.careOf
+	}
+	if r.Link == "" {
+		r.Link = m.place.uplink
+	}
+	m.emit(r)
+}
+
+// fail reports something that went wrong and keeps it for the status.
+func (m *Machine) fail(r signaling.Report) {
+	m.lastError = r.Detail
+	m.report(r)
+}
+
+// handleReceived takes a Mobility Header message. Only the home agent's are of interest: this node has no binding with
+// anybody else, and a Binding Error or Binding Refresh Request from somebody without one is to be ignored (RFC 6275
+// sections 11.3.6, 11.7.4).
+func (m *Machine) handleReceived(now time.Time, r *signaling.Received) {
+	source, destination := r.Source, r.Destination
+	if r.HomeAddress.IsValid() {
+		source = r.HomeAddress
+	}
+	if r.RoutingHome.IsValid() {
+		destination = r.RoutingHome
+	}
+	if r.Source != m.agents.current || r.HomeAddress.IsValid() {
+		m.counters.Ignored++
+		return
+	}
+	if !mh.ChecksumValid(r.Payload, source, destination) {
+		m.counters.Malformed++
+		return
+	}
+	message, err := mh.Parse(r.Payload)
+	if err != nil {
+		m.counters.Malformed++
+		return
+	}
+	switch b := message.(type) {
+	case *mh.BindingAcknowledgement:
+		if destination != m.cfg.HomeAddress {
+			m.counters.Ignored++
+			return
+		}
+		m.handleAcknowledgement(now, b, r.Payload)
+	case *mh.BindingError:
+		m.handleBindingError(now, b)
+	case *mh.BindingRefreshRequest:
+		m.handleRefreshRequest(now)
+	default:
+		m.counters.Ignored++
+	}
+}
