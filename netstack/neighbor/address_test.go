@@ -219,6 +219,16 @@ func TestRFC4429Optimistic(t *testing.T) {
 		b.advertise(peer, m1)
 		b.expect("2s packet a to m1", "2s NeighborReachable {2001:db8::1 [2 0 0 0 0 1]}")
 	})
+	t.Run("3.2 the time without a source does not count", func(t *testing.T) {
+		b := start(t)
+		b.do(b.RemoveAddress(b.now, careOf))
+		b.resolve(peer, "a")
+		b.until(2500 * time.Millisecond)
+		b.do(b.AddAddress(b.now, own, Own))
+		b.until(10 * time.Second)
+		const ns = "2001:db8::ee > ff02::1:ff00:1 NS 2001:db8::1 source=me"
+		b.expect("2.5s "+ns, "3.5s "+ns, "4.5s "+ns, "5.5s undeliverable a", "5.5s NeighborUnreachable {2001:db8::1}")
+	})
 	t.Run("3.2 a neighbour that cannot be asked is not called unreachable", func(t *testing.T) {
 		b := start(t)
 		b.do(b.RemoveAddress(b.now, careOf))

@@ -48,6 +48,34 @@ func TestLookupDoesNotAllocate(t *testing.T) {
 	}
 }
 
+func TestWakeWhenNextComesNearer(t *testing.T) {
+	b := newBench(t, Config{})
+	woken := func() bool {
+		select {
+		case <-b.Wake():
+			return true
+		default:
+			return false
+		}
+	}
+	b.put(reachable)
+	woken()
+	if next := b.Next(); !next.Equal(epoch.Add(30*time.Second)) || woken() {
+		t.Errorf("next is %v", next)
+	}
+	b.at(time.Second).resolve(host, "a")
+	if !woken() {
+		t.Error("nobody was told of an earlier timer")
+	}
+	if next := b.Next(); !next.Equal(epoch.Add(2 * time.Second)) {
+		t.Errorf("next is %v", next)
+	}
+	b.at(1500*time.Millisecond).resolve(addr("2001:db8::3"), "a")
+	if woken() {
+		t.Error("told of a later timer")
+	}
+}
+
 // TestLookupWhileChanging runs readers beside everything that changes the table. What is looked up is never wrong.
 func TestLookupWhileChanging(t *testing.T) {
 	const neighbors = 200
