@@ -83,7 +83,7 @@ func TestKernelTraffic(t *testing.T) {
 			pump(&wait, la, lb, room)
 			pump(&wait, lb, la, room)
 			testnet.Echo(t, a, b, addressB, 1, 1000, 1452, 5000)
-			const size = 32 << 20
+			const size = 8 << 20
 			for _, d := range []time.Duration{
 				testnet.Transfer(t, a, b, addressB, size), testnet.Transfer(t, b, a, addressA, size),
 			} {

@@ -207,13 +207,16 @@ func Echo(t testing.TB, from, to *Namespace, destination netip.Addr, sizes ...in
 			data[i] = byte(size + i)
 		}
 		answer := make([]byte, 65536)
-		// A datagram may be lost while neighbours are resolved.
+		// A datagram may be lost or late while neighbours are resolved, and then come twice.
 		for try := 0; ; try++ {
 			if _, err := client.Write(data); err != nil {
 				t.Fatal(err)
 			}
 			client.SetReadDeadline(time.Now().Add(time.Second))
 			n, err := client.Read(answer)
+			for err == nil && n != size {
+				n, err = client.Read(answer)
+			}
 			if err == nil && string(answer[:n]) != string(data) {
 				t.Fatalf("echo of %d octets came back changed", size)
 			}
