@@ -1,0 +1,36 @@
+package command
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"kedge/config"
+)
+
+func checkCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "check",
+		Short: "Check a configuration file, changing nothing",
+		Args:  cobra.NoArgs,
+	}
+	path := configFlag(c)
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		loaded, err := config.Load(*path)
+		if err != nil {
+			fmt.Fprintln(c.ErrOrStderr(), err)
+			return errSaid
+		}
+		for _, w := range loaded.Warnings {
+			fmt.Fprintln(c.ErrOrStderr(), "warning:", w)
+		}
+		roles := make([]string, len(loaded.Roles))
+		for i, r := range loaded.Roles {
+			roles[i] = string(r)
+		}
+		fmt.Fprintf(c.OutOrStdout(), "%s: valid, for a %s\n", *path, strings.Join(roles, " and "))
+		return nil
+	}
+	return c
+}

@@ -1,0 +1,92 @@
+// Package command is the command line: each command in a file of its own. Commands that look at a running node use its
+// control API; only run and lab change anything on the host.
+package command
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"kedge/appliance/control"
+	"kedge/appliance/lab"
+	"kedge/config"
+)
+
+// DefaultConfig is the configuration file of commands that are given none.
+const DefaultConfig = "/etc/kedge/kedge.toml"
+
+// errSaid ends a command with status 1 whose output has said why already.
+var errSaid = errors.New("")
+
+// Main runs one command and returns the exit status.
+func Main(arguments []string) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	root := newRoot()
+	root.SetArgs(arguments)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return 0
+	}
+	var status interface{ ExitCode() int }
+	if errors.As(err, &status) {
+		return status.ExitCode()
+	}
+	if err != errSaid {
+		fmt.Fprintf(os.Stderr, "kedge: %v\n", err)
+	}
+	return 1
+}
+
+func newRoot() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "kedge",
+		Short: "Mobile IPv6 in user space: sessions stay up while nodes move",
+		Long: `kedge keeps IPv6 sessions alive while nodes move. One binary is, by the role in
+its configuration file, a mobile node or a home agent (RFC 6275).
+
+See it work:            kedge lab handoff
+Run a node:             kedge run --config /etc/kedge/kedge.toml
+Look at a running one:  kedge status`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+	}
+	root.AddCommand(runCommand(), checkCommand(), statusCommand(), bindingsCommand(), eventsCommand(), doctorCommand(), lab.Command(), versionCommand())
+	return root
+}
+
+// configFlag is the --config of a command.
+func configFlag(c *cobra.Command) *string {
+	return c.Flags().StringP("config", "c", DefaultConfig, "configuration file")
+}
+
+// socketFlag is the --socket of a command that looks at a running node.
+func socketFlag(c *cobra.Command) *string {
+	return c.Flags().StringP("socket", "s", config.DefaultSocket, "control socket of the node")
+}
+
+func jsonFlag(c *cobra.Command) *bool {
+	return c.Flags().Bool("json", false, "print JSON")
+}
+
+// printJSON prints v indented.
+func printJSON(w io.Writer, v any) error {
+	e := json.NewEncoder(w)
+	e.SetIndent("", "  ")
+	return e.Encode(v)
+}
+
+// looking is a command without arguments that shows something of a running node.
+func looking(use, short string, show func(c *cobra.Command, client *control.Client, asJSON bool) error) *cobra.Command {
+	c := &cobra.Command{Use: use, Short: short, Args: cobra.NoArgs}
+	socket, asJSON := socketFlag(c), jsonFlag(c)
+	c.RunE = func(c *cobra.Command, _ []string) error { return show(c, control.NewClient(*socket), *asJSON) }
+	return c
+}

@@ -1,0 +1,94 @@
+package command
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"kedge/appliance/control"
+)
+
+func statusCommand() *cobra.Command {
+	return looking("status", "Show what a running node is doing", func(c *cobra.Command, client *control.Client, asJSON bool) error {
+		s, err := client.Status(c.Context())
+		if err != nil {
+			return err
+		}
+		if asJSON {
+			return printJSON(c.OutOrStdout(), s)
+		}
+		return printStatus(c.OutOrStdout(), s, time.Now())
+	})
+}
+
+func printStatus(out io.Writer, s control.Status, now time.Time) error {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	health := "healthy"
+	if !s.Healthy {
+		health = "NOT HEALTHY: " + s.Reason
+	}
+	fmt.Fprintf(w, "node\t%s, kedge %s, up %v\n", strings.Join(s.Roles, " and "), s.Version, now.Sub(s.Started).Round(time.Second))
+	fmt.Fprintf(w, "health\t%s\n", health)
+	if m := s.MobileNode; m != nil {
+		fmt.Fprintf(w, "state\t%s\n", m.State)
+		fmt.Fprintf(w, "home address\t%v\n", m.HomeAddress)
+		if m.HomeAgent.IsValid() {
+			fmt.Fprintf(w, "home agent\t%v\n", m.HomeAgent)
+		}
+		if m.CareOf.IsValid() {
+			fmt.Fprintf(w, "care-of address\t%v on %s\n", m.CareOf, m.Uplink)
+		}
+		if m.LifetimeSeconds > 0 {
+			fmt.Fprintf(w, "binding\t%v left, sequence number %d\n", seconds(m.LifetimeSeconds), m.Sequence)
+		}
+		if m.RTTMilliseconds > 0 {
+			fmt.Fprintf(w, "round trip\t%.1f ms to the home agent\n", m.RTTMilliseconds)
+		}
+		if m.LastError != "" {
+			fmt.Fprintf(w, "last error\t%s\n", m.LastError)
+		}
+	}
+	if h := s.HomeAgent; h != nil {
+		fmt.Fprintf(w, "home agent\t%v for %v\n", h.Address, h.HomePrefixes)
+		link := "virtual: the prefixes are routed here"
+		if h.HomeLink != "" {
+			link = h.HomeLink
+		}
+		fmt.Fprintf(w, "home link\t%s\n", link)
+		fmt.Fprintf(w, "bindings\t%d\n", h.Bindings)
+	}
+	for _, l := range s.Links {
+		up := "up"
+		if !l.Up {
+			up = "DOWN"
+		}
+		fmt.Fprintf(w, "link %s\t%s, %s, MTU %d", l.Name, l.Kind, up, l.MTU)
+		for _, a := range l.Addresses {
+			fmt.Fprintf(w, ", %v", a)
+		}
+		if l.Router.IsValid() {
+			fmt.Fprintf(w, ", router %v", l.Router)
+		}
+		fmt.Fprintln(w)
+	}
+	var names []string
+	for name, n := range s.Counters {
+		if n > 0 {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		fmt.Fprintf(w, "%s\t%d\n", name, s.Counters[name])
+	}
+	return w.Flush()
+}
+
+func seconds(s float64) time.Duration {
+	return time.Duration(s * float64(time.Second)).Round(time.Second)
+}

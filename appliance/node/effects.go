@@ -1,0 +1,171 @@
+package node
+
+import (
+	"context"
+	"log/slog"
+	"net/netip"
+	"time"
+
+	"kedge/appliance/control"
+	"kedge/forwarding"
+	"kedge/netstack/packet"
+	"kedge/signaling"
+)
+
+// roleMachine lets the loop tick the role's machine.
+type roleMachine struct{ node *Node }
+
+func (r roleMachine) next() time.Time    { return r.node.role.Next() }
+func (r roleMachine) tick(now time.Time) { r.node.event(now, signaling.Tick{}) }
+
+// event hands an event to the role's machine and carries out what it wants. What carrying out leads to comes after.
+func (n *Node) event(now time.Time, e signaling.Event) {
+	n.events = append(n.events, e)
+	if n.busy {
+		return
+	}
+	n.busy = true
+	for len(n.events) > 0 {
+		e := n.events[0]
+		n.events = n.events[1:]
+		n.carryOutAll(now, n.role.Handle(now, e))
+	}
+	n.events, n.busy = nil, false
+}
+
+func (n *Node) carryOutAll(now time.Time, effects []signaling.Effect) {
+	for _, e := range effects {
+		n.carryOut(now, e)
+	}
+}
+
+func (n *Node) carryOut(now time.Time, effect signaling.Effect) {
+	switch e := effect.(type) {
+	case signaling.Send:
+		n.outlet.send(func(p *packet.Packet) { mobilityPacket(p, e) }, n.route(e.Tunnel, e.Link, e.Router))
+	case signaling.SendICMP:
+		n.outlet.send(func(p *packet.Packet) { discoveryPacket(p, e) }, n.route(e.Tunnel, e.Link, e.Router))
+	case signaling.SendParameterProblem:
+		n.outlet.send(func(p *packet.Packet) { parameterProblem(p, e) }, route{})
+	case signaling.Bind:
+		n.bind(e)
+	case signaling.Unbind:
+		if e.Mobile {
+			n.hold(e.Home)
+		} else {
+			n.engine.UnbindAnchored(e.Home)
+		}
+	case signaling.Defend:
+		if l := n.link(e.Link); l != nil {
+			l.defend(now, e)
+		}
+	case signaling.Undefend:
+		if l := n.link(e.Link); l != nil {
+			l.undefend(now, e.Address)
+		}
+	case signaling.ProbeDuplicate:
+		if l := n.link(e.Link); l != nil {
+			l.probe(now, e.Address)
+		}
+	case signaling.Report:
+		n.report(now, e)
+	default:
+		n.log.Error("effect that nobody carries out", "effect", e)
+	}
+}
+
+// hold has the engine know an address of the mobile node that no tunnel leads to now, so that signalling for it arrives.
+func (n *Node) hold(home netip.Prefix) {
+	if err := n.engine.BindMobile(home, forwarding.Tunnel{Down: true}); err != nil {
+		n.log.Error("home address", "home", home, "error", err)
+	}
+}
+
+func (n *Node) bind(b signaling.Bind) {
+	t := forwarding.Tunnel{Local: b.Local, Remote: b.Remote, Native: b.Native}
+	// At home the routes know which destinations are neighbours; away everything goes by the uplink's router.
+	if l := n.link(b.Link); l != nil && !b.Native {
+		t.Via, t.Port, t.NextHop = true, l.id, b.Router
+	}
+	bind := n.engine.BindAnchored
+	if b.Mobile {
+		bind = n.engine.BindMobile
+	}
+	if err := bind(b.Home, t); err != nil {
+		n.log.Error("binding not made", "home", b.Home, "error", err)
+	}
+}
+
+func (n *Node) route(tunnel netip.Addr, link string, router netip.Addr) route {
+	r := route{tunnel: tunnel}
+	if l := n.link(link); l != nil {
+		r.fixed, r.port, r.router = true, l.id, router
+	}
+	return r
+}
+
+// report adds to the trace and, for people, to the log.
+func (n *Node) report(now time.Time, r signaling.Report) {
+	n.trace.Add(control.Event{
+		Time: now, Kind: string(r.Kind), Home: r.Home, CareOf: r.CareOf, Peer: r.Peer, Link: r.Link,
+		Sequence: r.Sequence, LifetimeSeconds: r.Lifetime.Seconds(), Status: r.Status, Detail: r.Detail,
+	})
+	level := slog.LevelDebug
+	if operators[r.Kind] {
+		level = slog.LevelInfo
+	}
+	if !n.log.Enabled(context.Background(), level) {
+		return
+	}
+	var a []slog.Attr
+	add := func(name string, v netip.Addr) {
+		if v.IsValid() {
+			a = append(a, slog.String(name, v.String()))
+		}
+	}
+	add("home", r.Home)
+	add("care_of", r.CareOf)
+	add("peer", r.Peer)
+	if r.Link != "" {
+		a = append(a, slog.String("link", r.Link))
+	}
+	if r.Status != 0 {
+		a = append(a, slog.Int("status", int(r.Status)))
+	}
+	if r.Detail != "" {
+		a = append(a, slog.String("detail", r.Detail))
+	}
+	n.log.LogAttrs(context.Background(), level, string(r.Kind), a...)
+}
+
+// signal implements receiver: a packet for the role's machine, which the loop hands over. The octets are copied, since the
+// pump needs its packet back.
+func (n *Node) signal(s *forwarding.Signal, _ time.Time) {
+	var link string
+	if l := n.linkOf(s.In); l != nil {
+		link = l.cfg.Interface
+	}
+	payload := append([]byte(nil), s.Payload()...)
+	var event signaling.Event
+	switch s.Kind {
+	case forwarding.MobilityHeader:
+		event = signaling.Received{
+			Source: s.Source, Destination: s.Destination, HomeAddress: s.HomeAddress, RoutingHome: s.RoutingHome,
+			Payload: payload, Link: link, Tunneled: s.Tunneled,
+		}
+	case forwarding.MobileICMP, forwarding.SignalingError, forwarding.TunnelError:
+		event = signaling.ReceivedICMP{
+			Source: s.Source, Destination: s.Destination, HomeAddress: s.HomeAddress, RoutingHome: s.RoutingHome,
+			Payload: payload, Link: link,
+		}
+	case forwarding.RouteOptimized:
+		if !s.HomeAddress.IsValid() {
+			return // a type 2 routing header alone asks for nothing (RFC 6275 section 6.4)
+		}
+		event = signaling.UnverifiedHomeAddress{Source: s.Source, Destination: s.Destination, HomeAddress: s.HomeAddress}
+	}
+	n.loop.offer(func(now time.Time) { n.event(now, event) })
+}
+
+// toHost implements receiver.
+func (n *Node) toHost(p *packet.Packet) { n.host.Deliver(p) }

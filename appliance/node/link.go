@@ -1,0 +1,370 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"time"
+
+	"kedge/appliance/control"
+	"kedge/config"
+	"kedge/forwarding"
+	"kedge/netstack/ethernet"
+	"kedge/netstack/kernel"
+	"kedge/netstack/nd"
+	"kedge/netstack/neighbor"
+	"kedge/netstack/packet"
+	"kedge/signaling"
+	"kedge/signaling/discovery"
+	"kedge/signaling/movement"
+)
+
+// link is an Ethernet interface with addresses of kedge's own: the packet link, its neighbour table, and the machine that
+// finds out where it is attached. All but run is for the loop.
+type link struct {
+	node *Node
+	cfg  config.Link
+	id   forwarding.PortID
+
+	eth      *ethernet.Link
+	movement *movement.Machine
+	// table is nil until the interface has been there; one with another link-layer address gets a new table.
+	table     *neighbor.Table
+	tableAddr packet.LinkAddress
+	// held are the addresses that the table answers for, for the next one.
+	held map[netip.Addr]neighbor.Kind
+
+	up bool
+	// router and onLink are the default router and the prefixes of neighbours.
+	router netip.Addr
+	onLink []netip.Prefix
+	// addresses are kedge's own, with the blackhole routes that keep a forwarding kernel from bouncing what is for them.
+	addresses map[netip.Addr]*blackhole
+	// probes are addresses whose detection the role asked for.
+	probes map[netip.Addr]bool
+}
+
+func newLink(n *Node, c config.Link, id forwarding.PortID, secret []byte) (*link, error) {
+	l := &link{node: n, cfg: c, id: id, addresses: map[netip.Addr]*blackhole{}, probes: map[netip.Addr]bool{}, held: map[netip.Addr]neighbor.Kind{}}
+	var err error
+	l.eth, err = ethernet.Open(ethernet.Config{
+		Interface: c.Interface, Offload: c.Offload,
+		Changed: func(s ethernet.State) { n.loop.offer(func(now time.Time) { l.interfaceChanged(now, s) }) },
+	})
+	if err != nil {
+		return nil, err
+	}
+	mtu := l.eth.MTU()
+	if mtu == 0 {
+		mtu = linkMTU // until the interface is there
+	}
+	l.movement, err = movement.New(movement.Config{
+		Uplink: c.Interface, Secret: secret, Autoconfigure: c.Autoconfigure, Addresses: c.Addresses, Gateway: c.Gateway,
+		Preference: c.Preference, MTU: mtu, Random: rand.Float64,
+	})
+	if err != nil {
+		l.eth.Close()
+		return nil, err
+	}
+	n.ports.set(id, l.eth)
+	if err := l.setMTU(mtu); err != nil {
+		l.eth.Close()
+		return nil, err
+	}
+	return l, nil
+}
+
+// run pumps packets until ctx ends.
+func (l *link) run(ctx context.Context) error {
+	defer context.AfterFunc(ctx, func() { l.eth.Close() })()
+	w := l.node.engine.NewWorker()
+	defer w.Close()
+	return pump(ctx, l.eth, l.id, w, l.node.ports, l.node)
+}
+
+// next and tick implement machine.
+func (l *link) next() time.Time    { return l.movement.Next() }
+func (l *link) tick(now time.Time) { l.handle(now, movement.Tick{}) }
+
+// interfaceChanged gives the interface a neighbour table once it has a link-layer address, and a new one if that changes.
+func (l *link) interfaceChanged(now time.Time, s ethernet.State) {
+	if !s.Present || l.table != nil && s.Address == l.tableAddr {
+		return
+	}
+	l.table = neighbor.New(neighbor.Config{LinkAddress: s.Address})
+	l.tableAddr = s.Address
+	l.eth.Attach(l.table, func(out neighbor.Output) {
+		for _, e := range out.Events {
+			l.node.loop.offer(func(now time.Time) { l.neighborEvent(now, e) })
+		}
+	})
+	for a, kind := range l.held {
+		l.ask(func(t *neighbor.Table) neighbor.Output { return t.AddAddress(now, a, kind) })
+	}
+	for a := range l.probes {
+		l.ask(func(t *neighbor.Table) neighbor.Output { return t.Probe(now, a) })
+	}
+}
+
+// ask asks something of the neighbour table and does what that takes.
+func (l *link) ask(f func(*neighbor.Table) neighbor.Output) {
+	if l.table != nil {
+		l.eth.Perform(f(l.table))
+	}
+}
+
+// hold answers for an address.
+func (l *link) hold(now time.Time, a netip.Addr, kind neighbor.Kind) {
+	l.held[a] = kind
+	l.ask(func(t *neighbor.Table) neighbor.Output { return t.AddAddress(now, a, kind) })
+}
+
+// release stops answering for an address.
+func (l *link) release(now time.Time, a netip.Addr) {
+	delete(l.held, a)
+	l.ask(func(t *neighbor.Table) neighbor.Output { return t.RemoveAddress(now, a) })
+}
+
+// kernelEvent takes what the host kernel says of the interface.
+func (l *link) kernelEvent(now time.Time, e kernel.Event) {
+	switch e.Kind {
+	case kernel.LinkUp, kernel.LinkDown:
+		l.up = e.Kind == kernel.LinkUp
+		if l.up && l.table != nil {
+			l.table.Flush() // the link behind the interface may be another now
+		}
+		l.handle(now, movement.Carrier{Up: l.up})
+	case kernel.LinkVanished:
+		if l.up {
+			l.up = false
+			l.handle(now, movement.Carrier{})
+		}
+	}
+}
+
+// neighborEvent takes what the neighbour table says.
+func (l *link) neighborEvent(now time.Time, event neighbor.Event) {
+	switch e := event.(type) {
+	case neighbor.RouterAdvertised:
+		l.advertised(now, e)
+	case neighbor.NeighborUnreachable:
+		if e.Addr == l.router {
+			l.handle(now, movement.RouterUnreachable{Router: e.Addr})
+		}
+	case neighbor.RouterGone:
+		if e.Addr == l.router {
+			l.handle(now, movement.RouterUnreachable{Router: e.Addr})
+		}
+	case neighbor.Unique:
+		l.detected(now, e.Addr, false)
+	case neighbor.Duplicate:
+		l.detected(now, e.Addr, true)
+	case neighbor.Conflict:
+		if _, own := l.addresses[e.Addr]; own {
+			l.handle(now, movement.DuplicateFound{Address: e.Addr})
+		}
+	}
+}
+
+// detected ends duplicate address detection.
+func (l *link) detected(now time.Time, a netip.Addr, duplicate bool) {
+	if l.probes[a] {
+		delete(l.probes, a)
+		l.node.event(now, signaling.DuplicateResult{Link: l.cfg.Interface, Address: a, Duplicate: duplicate})
+		return
+	}
+	if duplicate {
+		l.handle(now, movement.DuplicateFound{Address: a})
+		return
+	}
+	if _, own := l.addresses[a]; own {
+		l.hold(now, a, neighbor.Own)
+	}
+	l.handle(now, movement.AddressConfirmed{Address: a})
+}
+
+// advertised tells movement detection, and a home agent on its home link, of a router advertisement.
+func (l *link) advertised(now time.Time, e neighbor.RouterAdvertised) {
+	m := e.Message
+	ra := movement.RouterAdvertisement{
+		Router: e.Router, LinkLayerKnown: e.Neighbor != packet.LinkAddress{}, Lifetime: m.RouterLifetime,
+		HomeAgent: m.HomeAgent, ReachableTime: m.ReachableTime, RetransTimer: m.RetransTimer,
+	}
+	seen := signaling.HomeAgentSeen{Link: l.cfg.Interface, Router: e.Router}
+	if m.HomeAgent {
+		seen.Lifetime = m.RouterLifetime
+	}
+	for _, o := range m.Options {
+		switch o := o.(type) {
+		case nd.MTU:
+			ra.MTU = int(o)
+		case nd.AdvertisementInterval:
+			ra.Interval = time.Duration(o)
+		case nd.HomeAgentInformation:
+			if m.HomeAgent {
+				seen.Preference, seen.Lifetime = int16(o.Preference), o.Lifetime
+			}
+		case nd.PrefixInformation:
+			ra.Prefixes = append(ra.Prefixes, movement.PrefixInformation{
+				Prefix: o.Prefix.Masked(), OnLink: o.OnLink, Autonomous: o.Autonomous,
+				Valid: o.ValidLifetime, Preferred: o.PreferredLifetime, RouterAddress: o.RouterAddress, Address: o.Prefix.Addr(),
+			})
+			if o.RouterAddress {
+				seen.Addresses = append(seen.Addresses, o.Prefix.Addr())
+			}
+		}
+	}
+	l.handle(now, ra)
+	if h := l.node.cfg.HomeAgent; h != nil && h.HomeLink == l.cfg.Interface {
+		l.node.event(now, seen)
+	}
+}
+
+// handle hands an event to movement detection and carries out what it wants.
+func (l *link) handle(now time.Time, e movement.Event) {
+	for _, effect := range l.movement.Handle(now, e) {
+		l.carryOut(now, effect)
+	}
+}
+
+func (l *link) carryOut(now time.Time, effect movement.Effect) {
+	switch e := effect.(type) {
+	case movement.SendRouterSolicitation:
+		l.solicitRouters(e)
+	case movement.AddAddress:
+		l.addAddress(now, e)
+	case movement.RemoveAddress:
+		l.removeAddress(now, e.Address)
+	case movement.SetRouter:
+		l.router = e.Router
+		l.node.routes()
+	case movement.SetOnLink:
+		l.setOnLink(e.Prefixes)
+	case movement.SetMTU:
+		if err := l.setMTU(e.MTU); err != nil {
+			l.node.log.Error("link MTU", "link", l.cfg.Interface, "error", err)
+		}
+	case movement.SetNeighborTimers:
+		if l.table != nil {
+			l.table.SetTimers(e.ReachableTime, e.RetransTimer)
+		}
+	case movement.ProbeRouter:
+		l.ask(func(t *neighbor.Table) neighbor.Output { return t.Verify(now, e.Router) })
+	case movement.Attach:
+		l.node.event(now, e.Attachment)
+	case movement.Report:
+		l.node.report(now, e.Report)
+	default:
+		l.node.log.Error("effect that nobody carries out", "effect", e)
+	}
+}
+
+// allRouters is the link-local all-routers group (RFC 4291 section 2.7.1).
+var allRouters = netip.MustParseAddr("ff02::2")
+
+func (l *link) solicitRouters(e movement.SendRouterSolicitation) {
+	source := e.Source
+	if !source.IsValid() {
+		source = netip.IPv6Unspecified()
+	}
+	m := &nd.RouterSolicitation{}
+	if e.LinkLayerAddress {
+		m.Options = nd.Options{nd.SourceLinkLayerAddress(l.eth.HardwareAddr())}
+	}
+	b, err := nd.Append(nil, source, allRouters, m)
+	if err != nil {
+		l.node.log.Error("router solicitation", "link", l.cfg.Interface, "error", err)
+		return
+	}
+	l.node.outlet.send(func(p *packet.Packet) { p.Set(b) }, route{fixed: true, port: l.id, router: allRouters})
+}
+
+func (l *link) addAddress(now time.Time, e movement.AddAddress) {
+	a := e.Address.Addr()
+	switch e.Detection {
+	case movement.Optimistic:
+		l.hold(now, a, neighbor.Optimistic)
+	case movement.Tentative:
+		l.ask(func(t *neighbor.Table) neighbor.Output { return t.Probe(now, a) })
+	default:
+		l.hold(now, a, neighbor.Own)
+	}
+	if err := l.node.engine.SetLocal(a, l.id); err != nil {
+		l.node.log.Error("own address", "link", l.cfg.Interface, "error", err)
+	}
+	if err := l.node.host.AddAddress(a); err != nil {
+		l.node.log.Error("own address", "link", l.cfg.Interface, "error", err)
+	}
+	if l.addresses[a] == nil {
+		l.addresses[a] = l.node.blackhole(l.cfg.Interface, a)
+	}
+}
+
+func (l *link) removeAddress(now time.Time, a netip.Addr) {
+	l.release(now, a)
+	l.node.engine.RemoveLocal(a)
+	if err := l.node.host.RemoveAddress(a); err != nil {
+		l.node.log.Error("own address", "link", l.cfg.Interface, "error", err)
+	}
+	l.addresses[a].remove(&l.node.chores)
+	delete(l.addresses, a)
+}
+
+func (l *link) setOnLink(prefixes []netip.Prefix) {
+	for _, p := range l.onLink {
+		if !slices.Contains(prefixes, p) {
+			l.node.engine.RemoveRoute(p)
+		}
+	}
+	for _, p := range prefixes {
+		if err := l.node.engine.SetRoute(p, l.id, netip.Addr{}); err != nil {
+			l.node.log.Error("on-link prefix", "link", l.cfg.Interface, "error", err)
+		}
+	}
+	l.onLink = slices.Clone(prefixes)
+}
+
+func (l *link) setMTU(mtu int) error {
+	err := l.node.engine.SetPort(forwarding.Port{ID: l.id, MTU: mtu, Features: l.eth.Features()})
+	if err != nil {
+		return fmt.Errorf("link %s: %w", l.cfg.Interface, err)
+	}
+	return nil
+}
+
+// defend answers neighbour solicitations for an address that is elsewhere, or that came home.
+func (l *link) defend(now time.Time, e signaling.Defend) {
+	kind := neighbor.Own
+	if e.Proxy {
+		kind = neighbor.Proxy
+	}
+	l.hold(now, e.Address, kind)
+	if e.Announce {
+		l.ask(func(t *neighbor.Table) neighbor.Output { return t.Announce(now, e.Address) })
+	}
+}
+
+func (l *link) undefend(now time.Time, a netip.Addr) { l.release(now, a) }
+
+// probe looks for another holder of an address on behalf of the role.
+func (l *link) probe(now time.Time, a netip.Addr) {
+	l.probes[a] = true
+	l.ask(func(t *neighbor.Table) neighbor.Output { return t.Probe(now, a) })
+}
+
+// serveAnycast makes the node one of the home agents that answer to the home-agents anycast address of a prefix (RFC 6275
+// section 8.4).
+func (l *link) serveAnycast(now time.Time, prefix netip.Prefix) {
+	l.addAddress(now, movement.AddAddress{Address: netip.PrefixFrom(discovery.HomeAgentsAnycast(prefix), prefix.Bits()), Detection: movement.Assigned})
+}
+
+func (l *link) show() control.Link {
+	c := control.Link{Name: l.cfg.Interface, Kind: "ethernet", Up: l.up, MTU: l.eth.MTU(), Router: l.router}
+	for a := range l.addresses {
+		c.Addresses = append(c.Addresses, a)
+	}
+	slices.SortFunc(c.Addresses, netip.Addr.Compare)
+	return c
+}

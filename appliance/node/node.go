@@ -1,0 +1,287 @@
+// Package node is one running kedge node: links, forwarding engine, gVisor host and the state machine of its role, wired
+// together as its configuration says.
+//
+// Who runs where: each link has a goroutine that pumps its packets through the engine (ports.go) and never touches a state
+// machine. Everything that does touch one runs on the loop (loop.go), in order: link events and commands, received
+// signalling, timers. What machines want done is carried out there as well (effects.go). The host's packets and signalling
+// leave by the outlet (outlet.go).
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"kedge/appliance/control"
+	"kedge/config"
+	"kedge/forwarding"
+	"kedge/netstack"
+	"kedge/netstack/host"
+	"kedge/netstack/kernel"
+	"kedge/netstack/tun"
+	"kedge/signaling"
+)
+
+const (
+	// rememberedEvents is the length of the event trace.
+	rememberedEvents = 4096
+	// farewell is how long a node that is told to stop waits for its peers to have heard of it.
+	farewell = 3 * time.Second
+	// linkMTU is what a link is taken to carry before its interface has been seen.
+	linkMTU = 1500
+)
+
+// errGone is the TUN link's error for a device that was removed.
+var errGone = tun.ErrGone
+
+// Node is a running node. It implements control.Node.
+type Node struct {
+	cfg     *config.Config
+	log     *slog.Logger
+	started time.Time
+
+	loop    *loop
+	engine  *forwarding.Engine
+	ports   *ports
+	outlet  *outlet
+	host    *host.Host
+	journal *kernel.Journal
+	trace   *control.Trace
+
+	role role
+	// chores are goroutines that do what the loop does not wait for; they end before the journal is closed.
+	chores sync.WaitGroup
+	links  []*link
+	device *device
+
+	// events are those that the role's machine has yet to be handed; busy says that it is being handed some.
+	events []signaling.Event
+	busy   bool
+}
+
+// role is what a node is: a state machine and what is shown of it.
+type role interface {
+	signaling.Machine
+	// stopped says that Shutdown has been seen through.
+	stopped() bool
+	// show fills in the role's part of the status and says what is wrong; empty if nothing.
+	show(now time.Time, s *control.Status) (reason string)
+	bindings(now time.Time) []control.Binding
+	removeBinding(now time.Time, home netip.Addr) (effects []signaling.Effect, removed bool)
+	// start returns what is to be done before the first event: a restored binding cache.
+	start(now time.Time) ([]signaling.Effect, error)
+	close() error
+}
+
+// Run runs a node until ctx ends, then takes down all that it set up.
+func Run(ctx context.Context, cfg *config.Config, log *slog.Logger) (err error) {
+	if err := os.MkdirAll(cfg.StateDirectory, 0o700); err != nil {
+		return fmt.Errorf("state directory: %w", err)
+	}
+	listener, err := control.Listen(cfg.Control.Socket)
+	if err != nil {
+		return err
+	}
+	defer listener.Close()
+
+	n := &Node{
+		cfg: cfg, log: log, started: time.Now(),
+		loop: newLoop(), ports: new(ports), trace: control.NewTrace(rememberedEvents),
+		engine: forwarding.New(forwarding.Options{Anchor: cfg.HomeAgent != nil}),
+	}
+	n.outlet = newOutlet(n.engine, n.ports)
+	if err := n.openJournal(); err != nil {
+		return err
+	}
+	defer func() {
+		n.chores.Wait()
+		err = errors.Join(err, n.journal.Restore(), n.journal.Close())
+	}()
+	if n.role, err = newRole(cfg); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, n.role.close()) }()
+	if err := n.openHost(); err != nil {
+		return err
+	}
+	defer n.host.Close()
+
+	// Everything below runs on a context of its own: when ctx ends, the role says farewell before the rest stops.
+	running, stop := context.WithCancelCause(context.WithoutCancel(ctx))
+	var group sync.WaitGroup
+	defer group.Wait()
+	defer stop(nil)
+	run := func(what string, f func(context.Context) error) {
+		group.Go(func() {
+			if err := f(running); err != nil && running.Err() == nil {
+				stop(fmt.Errorf("%s: %w", what, err))
+			}
+		})
+	}
+
+	if err := n.openLinks(running, run); err != nil {
+		return err
+	}
+	run("control API", func(ctx context.Context) error { return control.Serve(ctx, listener, n) })
+	run("link events", n.watch)
+	n.log.Info("node runs", "version", Version(), "roles", cfg.Roles, "control", cfg.Control.Socket)
+	if cfg.MobileNode != nil && cfg.MobileNode.AllowUnauthenticated || cfg.HomeAgent != nil && cfg.HomeAgent.AllowUnauthenticated {
+		n.log.Warn("signalling is NOT authenticated, as the configuration says: anybody can take over a home address")
+	}
+	return n.work(ctx, running)
+}
+
+// work runs the loop until ctx ends and the role has said farewell, or something fails.
+func (n *Node) work(ctx, running context.Context) error {
+	if m := n.cfg.MobileNode; m != nil {
+		n.hold(netip.PrefixFrom(m.HomeAddress, 128))
+	}
+	effects, err := n.role.start(time.Now())
+	if err != nil {
+		n.log.Warn("restored with loss", "error", err)
+	}
+	n.carryOutAll(time.Now(), effects)
+	n.loop.machines = append(n.loop.machines, roleMachine{n})
+	for _, l := range n.links {
+		n.loop.machines = append(n.loop.machines, l)
+	}
+	deadline, over := context.WithCancel(running)
+	defer over()
+	stopWatching := context.AfterFunc(ctx, func() {
+		n.log.Info("stopping")
+		time.AfterFunc(farewell, over)
+		_ = n.loop.post(deadline, func(now time.Time) { n.event(now, signaling.Shutdown{}) })
+	})
+	defer stopWatching()
+	n.loop.run(deadline, func() bool { return ctx.Err() != nil && n.role.stopped() })
+	if running.Err() != nil {
+		return context.Cause(running)
+	}
+	return nil
+}
+
+func (n *Node) openJournal() (err error) {
+	n.journal, err = kernel.Open(filepath.Join(n.cfg.StateDirectory, "undo.journal"))
+	var damaged *kernel.DamageError
+	if errors.As(err, &damaged) && n.journal != nil {
+		n.log.Warn("undo journal is damaged; what could be read of it is undone", "error", err)
+	} else if err != nil {
+		return err
+	}
+	if left := n.journal.Pending(); len(left) > 0 {
+		n.log.Info("undoing what an earlier run left behind", "changes", left)
+		if err := n.journal.Restore(); err != nil {
+			n.log.Warn("could not undo everything", "error", err)
+		}
+	}
+	return nil
+}
+
+func (n *Node) openHost() (err error) {
+	n.host, err = host.New(host.Config{
+		MTU:    1280, // what the host says goes wherever, also through tunnels
+		Output: n.outlet.sendHost,
+		Tunneled: func(source, destination netip.Addr, trafficClass uint8, inner []byte) {
+			inner = append([]byte(nil), inner...)
+			n.loop.offer(func(time.Time) {
+				n.outlet.reassembled(0, source, destination, trafficClass, inner, n)
+			})
+		},
+		MobilityHeader: func(source, destination netip.Addr, message []byte) {
+			message = append([]byte(nil), message...)
+			n.loop.offer(func(now time.Time) {
+				n.event(now, signaling.Received{Source: source, Destination: destination, Payload: message})
+			})
+		},
+	})
+	return err
+}
+
+// openLinks opens the TUN device and the Ethernet links and starts their pumps.
+func (n *Node) openLinks(ctx context.Context, run func(string, func(context.Context) error)) error {
+	id := forwarding.PortID(0)
+	if n.cfg.TUN != nil {
+		n.device = &device{node: n, cfg: *n.cfg.TUN, id: id}
+		if err := n.device.open(); err != nil {
+			return err
+		}
+		run("TUN device", n.device.run)
+	}
+	secret, err := secretOf(n.cfg.StateDirectory)
+	if err != nil {
+		return err
+	}
+	for _, c := range n.cfg.Links {
+		id++
+		l, err := newLink(n, c, id, secret)
+		if err != nil {
+			return err
+		}
+		n.links = append(n.links, l)
+		run("link "+c.Interface, l.run)
+	}
+	return nil
+}
+
+// watch tells links what the host kernel says of their interfaces.
+func (n *Node) watch(ctx context.Context) error {
+	var names []string
+	for _, l := range n.links {
+		names = append(names, l.cfg.Interface)
+	}
+	return kernel.Watch(ctx, names, func(e kernel.Event) {
+		_ = n.loop.post(ctx, func(now time.Time) {
+			for _, l := range n.links {
+				if l.cfg.Interface == e.Link.Name {
+					l.kernelEvent(now, e)
+				}
+			}
+		})
+	})
+}
+
+func (n *Node) link(name string) *link {
+	for _, l := range n.links {
+		if l.cfg.Interface == name {
+			return l
+		}
+	}
+	return nil
+}
+
+// linkOf is the link with a port; nil for the TUN.
+func (n *Node) linkOf(id forwarding.PortID) *link {
+	for _, l := range n.links {
+		if l.id == id {
+			return l
+		}
+	}
+	return nil
+}
+
+// routes gives the engine the default route of the most preferred link that has a router, and a route to each prefix that
+// is on a link.
+func (n *Node) routes() {
+	var best *link
+	for _, l := range n.links {
+		if l.router.IsValid() && (best == nil || l.cfg.Preference > best.cfg.Preference) {
+			best = l
+		}
+	}
+	everywhere := netip.PrefixFrom(netip.IPv6Unspecified(), 0)
+	if best == nil {
+		n.engine.RemoveRoute(everywhere)
+		return
+	}
+	if err := n.engine.SetRoute(everywhere, best.id, best.router); err != nil {
+		n.log.Error("default route", "link", best.cfg.Interface, "error", err)
+	}
+}
+
+var _ netstack.Link = (*tun.Link)(nil)

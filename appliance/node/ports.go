@@ -1,0 +1,82 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"kedge/forwarding"
+	"kedge/netstack"
+	"kedge/netstack/packet"
+)
+
+// batch is how many packets a link hands over at once at most.
+const batch = 64
+
+// ports are the links of a node by the numbers that forwarding knows them under. A link may be absent for a while: what is
+// for it is dropped then.
+type ports struct {
+	mu    sync.RWMutex
+	links [256]netstack.Link
+}
+
+func (p *ports) set(id forwarding.PortID, l netstack.Link) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.links[id] = l
+}
+
+func (p *ports) get(id forwarding.PortID) netstack.Link {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	return p.links[id]
+}
+
+// send writes what a worker wants sent. Links count what they cannot send; an error of a link concerns nobody here.
+func (p *ports) send(outputs []forwarding.Output) {
+	for i := range outputs {
+		if l := p.get(outputs[i].Port); l != nil {
+			_, _ = l.Write(outputs[i].Packets)
+		}
+	}
+}
+
+// receiver is what a pump hands packets to that do not leave again.
+type receiver interface {
+	toHost(p *packet.Packet)
+	signal(s *forwarding.Signal, now time.Time)
+}
+
+// pump carries packets from one link through the engine, until the link is closed. Errors that pass are waited out.
+func pump(ctx context.Context, l netstack.Link, id forwarding.PortID, w *forwarding.Worker, ports *ports, to receiver) error {
+	pkts := packet.NewBatch(batch, packet.MaxLength)
+	for {
+		n, err := l.Read(pkts)
+		if n > 0 {
+			now := time.Now()
+			r := w.Process(now, id, pkts[:n])
+			ports.send(r.Outputs)
+			for _, p := range r.ToHost {
+				to.toHost(p)
+			}
+			for i := range r.Signals {
+				to.signal(&r.Signals[i], now)
+			}
+		}
+		switch {
+		case err == nil:
+		case errors.Is(err, netstack.ErrClosed) || ctx.Err() != nil:
+			return err
+		case errors.Is(err, errGone):
+			return err
+		default:
+			select {
+			case <-time.After(10 * time.Millisecond):
+			case <-ctx.Done():
+				return fmt.Errorf("%s: %w", l.Name(), err)
+			}
+		}
+	}
+}
