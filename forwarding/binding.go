@@ -18,8 +18,8 @@ func (e *Engine) BindAnchored(prefix netip.Prefix, tunnel Tunnel) error {
 	if err := check(prefix, tunnel); err != nil {
 		return err
 	}
-	if tunnel.Native {
-		return fmt.Errorf("binding of %v: an anchor has no native bindings", prefix)
+	if tunnel.Native || tunnel.Down {
+		return fmt.Errorf("binding of %v: an anchor's bindings have a tunnel", prefix)
 	}
 	b := &binding{tunnel}
 	e.change(func(s *state) { s.anchored = s.anchored.InsertPersist(prefix.Masked(), b) })
@@ -68,7 +68,7 @@ func check(prefix netip.Prefix, t Tunnel) error {
 	if t.NextHop.IsValid() && !unicast(t.NextHop) {
 		return fmt.Errorf("binding of %v: next hop: %w: %v", prefix, ErrAddress, t.NextHop)
 	}
-	if t.Native {
+	if t.Native || t.Down {
 		return nil
 	}
 	if !unicast(t.Local) || !unicast(t.Remote) {

@@ -40,15 +40,16 @@ func (w *Worker) decapsulate(p *packet.Packet, in PortID, o outer, depth int) {
 		w.drop(DropLinkLocal)
 		return
 	}
-	if s.anyMobile {
-		if b, ok := s.mobile.Lookup(h.Destination); ok {
-			w.deliver(p, h, &b.Tunnel, o)
-			return
-		}
+	if b := w.facts(h.Destination).mobile(s); b != nil {
+		w.deliver(p, h, &b.Tunnel, o)
+		return
 	}
-	b, ok := s.anchored.Lookup(h.Source)
+	of := w.facts(h.Source)
+	b := of.anchored(s)
 	switch {
-	case !ok:
+	case of.local(s) != nil:
+		w.drop(DropOwnSource)
+	case b == nil:
 		w.drop(DropNoBinding)
 		if w.engine.options.Anchor {
 			w.sendUnbound(p, o)
@@ -92,7 +93,7 @@ func (w *Worker) deliver(p *packet.Packet, h *ip6.Header, t *Tunnel, o outer) {
 		w.drop(DropOuterSource)
 		return
 	}
-	if _, own := s.mobile.Lookup(h.Source); own {
+	if of := w.facts(h.Source); of.mobile(s) != nil || of.local(s) != nil {
 		w.drop(DropOwnSource)
 		return
 	}
@@ -108,18 +109,19 @@ func (w *Worker) deliver(p *packet.Packet, h *ip6.Header, t *Tunnel, o outer) {
 // leave forwards a packet out of a mobile node's tunnel.
 func (w *Worker) leave(p *packet.Packet, h *ip6.Header, in PortID, depth int) {
 	s, from := w.state, origin{fromLink, in}
-	if _, ok := s.locals.Lookup(h.Destination); ok {
+	to := w.facts(h.Destination)
+	if to.local(s) != nil {
 		w.toSelf(p, h, in, depth)
 		return
 	}
-	if b, ok := s.anchored.Lookup(h.Destination); ok {
+	if b := to.anchored(s); b != nil {
 		if w.hop(p, h, from) {
 			w.encapsulate(p, h, &b.Tunnel, from)
 		}
 		return
 	}
-	r, ok := s.routes.Lookup(h.Destination)
-	if !ok {
+	r := to.route(s)
+	if r == nil {
 		w.drop(DropNoRoute)
 		w.sendError(p, h, from, icmp.DestinationUnreachable, icmp.NoRoute, 0)
 		return

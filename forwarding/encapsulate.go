@@ -28,8 +28,12 @@ func (v *way) tunnelMTU() int { return max(ip6.MinimumMTU, v.mtu-ip6.HeaderLengt
 func (w *Worker) resolve(t *Tunnel, depth int) (v way, reason Counter) {
 	s := w.state
 	id, nextHop := t.Port, t.NextHop
+	to := w.facts(t.Remote)
+	if to.local(s) != nil {
+		return v, DropLoop
+	}
 	if !t.Via {
-		if b, ok := s.anchored.Lookup(t.Remote); ok {
+		if b := to.anchored(s); b != nil {
 			if depth == maxNesting {
 				return v, DropNested
 			}
@@ -41,8 +45,8 @@ func (w *Worker) resolve(t *Tunnel, depth int) (v way, reason Counter) {
 			w.limitMTU(&v, t)
 			return v, 0
 		}
-		r, ok := s.routes.Lookup(t.Remote)
-		if !ok {
+		r := to.route(s)
+		if r == nil {
 			return v, DropNoRoute
 		}
 		id, nextHop = r.port, r.nextHop
@@ -70,10 +74,6 @@ func (w *Worker) limitMTU(v *way, t *Tunnel) {
 // encapsulate sends a packet into a tunnel (RFC 2473 section 3.1). Its hop limit has been dealt with.
 func (w *Worker) encapsulate(p *packet.Packet, h *ip6.Header, t *Tunnel, from origin) {
 	if h.Source == t.Local && h.Destination == t.Remote {
-		w.drop(DropLoop)
-		return
-	}
-	if _, own := w.state.locals.Lookup(t.Remote); own {
 		w.drop(DropLoop)
 		return
 	}

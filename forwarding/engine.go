@@ -66,6 +66,9 @@ type Tunnel struct {
 	// Native says that the mobile node is at home: its packets leave without encapsulation, by Port to NextHop or the
 	// route to their destination. Packets that still come through the tunnel from Remote, if valid, are taken.
 	Native bool
+	// Down says that the mobile node has no binding for the prefix now. What its host sends is refused; Mobility Headers
+	// for the prefix still reach signalling. Nothing else of the Tunnel counts then.
+	Down bool
 }
 
 // Options are set once, when the engine is made.
@@ -95,13 +98,15 @@ type Engine struct {
 
 // state is what workers read. Everything in it is immutable, but path.
 type state struct {
-	ports    *[256]*Port
-	host     *Port
-	locals   *bart.Table[*local]
-	routes   *bart.Table[*route]
-	anchored *bart.Table[*binding]
-	mobile   *bart.Table[*binding]
-	paths    *bart.Table[*path]
+	// generation is different in every state.
+	generation uint64
+	ports      *[256]*Port
+	host       *Port
+	locals     *bart.Table[*local]
+	routes     *bart.Table[*route]
+	anchored   *bart.Table[*binding]
+	mobile     *bart.Table[*binding]
+	paths      *bart.Table[*path]
 	// sources are the addresses that ICMPv6 errors come from, by port; fallback is for ports without one.
 	sources  *[256]netip.Addr
 	fallback netip.Addr
@@ -141,13 +146,14 @@ func New(options Options) *Engine {
 	e.flowSeed = [2]uint64{binary.LittleEndian.Uint64(seed[:]), binary.LittleEndian.Uint64(seed[8:])}
 	e.fragmentID.Store(binary.LittleEndian.Uint32(seed[16:]))
 	e.state.Store(&state{
-		ports:    new([256]*Port),
-		locals:   new(bart.Table[*local]),
-		routes:   new(bart.Table[*route]),
-		anchored: new(bart.Table[*binding]),
-		mobile:   new(bart.Table[*binding]),
-		paths:    new(bart.Table[*path]),
-		sources:  new([256]netip.Addr),
+		generation: 1,
+		ports:      new([256]*Port),
+		locals:     new(bart.Table[*local]),
+		routes:     new(bart.Table[*route]),
+		anchored:   new(bart.Table[*binding]),
+		mobile:     new(bart.Table[*binding]),
+		paths:      new(bart.Table[*path]),
+		sources:    new([256]netip.Addr),
 	})
 	return e
 }
@@ -157,6 +163,7 @@ func (e *Engine) change(edit func(*state)) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	s := *e.state.Load()
+	s.generation++
 	edit(&s)
 	e.state.Store(&s)
 }

@@ -59,7 +59,8 @@ func (w *Worker) fromLink(p *packet.Packet, in PortID) {
 		w.multicast(p, h)
 		return
 	}
-	if l, ok := s.locals.Lookup(h.Destination); ok {
+	to := w.facts(h.Destination)
+	if l := to.local(s); l != nil {
 		if l.port != in && h.Destination.IsLinkLocalUnicast() {
 			w.drop(DropLinkLocal)
 			return
@@ -67,20 +68,24 @@ func (w *Worker) fromLink(p *packet.Packet, in PortID) {
 		w.toSelf(p, h, in, 0)
 		return
 	}
-	if b, ok := s.anchored.Lookup(h.Destination); ok {
+	if b := to.anchored(s); b != nil {
 		w.intercept(p, h, in, b)
 		return
 	}
 	// No errors from here on: the link also shows what is for the host's own kernel, which has the same MAC address.
-	if s.anyMobile {
-		if b, ok := s.mobile.Lookup(h.Destination); ok {
-			if b.Native {
-				w.drop(DropAtHome)
-			} else {
-				w.drop(DropNotTunneled)
-			}
+	if b := to.mobile(s); b != nil {
+		// A mobile node that came home is acknowledged without a tunnel, and before it is taken to be at home (RFC 6275
+		// section 11.5.5).
+		if h.Upper == ip6.MobilityHeader && !h.Fragmented {
+			w.toSelf(p, h, in, 0)
 			return
 		}
+		if b.Native {
+			w.drop(DropAtHome)
+		} else {
+			w.drop(DropNotTunneled)
+		}
+		return
 	}
 	w.drop(DropNotOurs)
 }
@@ -134,17 +139,15 @@ func (w *Worker) fromHost(p *packet.Packet, in PortID) {
 		w.drop(DropLinkLocal)
 		return
 	}
-	if _, ok := s.locals.Lookup(h.Destination); ok {
+	if w.facts(h.Destination).local(s) != nil {
 		w.toHost(p)
 		return
 	}
-	if s.anyMobile {
-		if b, ok := s.mobile.Lookup(h.Source); ok {
-			w.reverse(p, h, &b.Tunnel, from)
-			return
-		}
+	if b := w.facts(h.Source).mobile(s); b != nil {
+		w.reverse(p, h, &b.Tunnel, from)
+		return
 	}
-	if b, ok := s.anchored.Lookup(h.Destination); ok {
+	if b := w.facts(h.Destination).anchored(s); b != nil {
 		w.encapsulate(p, h, &b.Tunnel, from)
 		return
 	}
@@ -158,14 +161,19 @@ func (w *Worker) fromHost(p *packet.Packet, in PortID) {
 
 // reverse sends what the mobile node's programs sent: through the tunnel, or as it is when at home.
 func (w *Worker) reverse(p *packet.Packet, h *ip6.Header, t *Tunnel, from origin) {
+	if t.Down {
+		w.drop(DropUnbound)
+		w.sendError(p, h, from, icmp.DestinationUnreachable, icmp.NoRoute, 0)
+		return
+	}
 	if !t.Native {
 		w.encapsulate(p, h, t, from)
 		return
 	}
 	port, nextHop := t.Port, t.NextHop
 	if !t.Via {
-		r, ok := w.state.routes.Lookup(h.Destination)
-		if !ok {
+		r := w.facts(h.Destination).route(w.state)
+		if r == nil {
 			w.drop(DropNoRoute)
 			w.sendError(p, h, from, icmp.DestinationUnreachable, icmp.NoRoute, 0)
 			return

@@ -16,8 +16,8 @@ func (w *Worker) output(p *packet.Packet) {
 		return
 	}
 	if h.Destination.IsMulticast() || h.Destination.IsLinkLocalUnicast() {
-		l, ok := s.locals.Lookup(h.Source)
-		if !ok {
+		l := w.facts(h.Source).local(s)
+		if l == nil {
 			w.drop(DropLinkLocal)
 			return
 		}
@@ -28,26 +28,25 @@ func (w *Worker) output(p *packet.Packet) {
 		w.drop(DropBogon)
 		return
 	}
-	if _, ok := s.locals.Lookup(h.Destination); ok {
+	to := w.facts(h.Destination)
+	if to.local(s) != nil {
 		w.toHost(p)
 		return
 	}
-	if s.anyMobile {
-		if _, ok := s.mobile.Lookup(h.Destination); ok {
-			if s.host == nil {
-				w.drop(DropNoPort)
-				return
-			}
-			w.put(p, s.host, netip.Addr{})
+	if to.mobile(s) != nil {
+		if s.host == nil {
+			w.drop(DropNoPort)
 			return
 		}
+		w.put(p, s.host, netip.Addr{})
+		return
 	}
-	if b, ok := s.anchored.Lookup(h.Destination); ok {
+	if b := to.anchored(s); b != nil {
 		w.encapsulate(p, h, &b.Tunnel, from)
 		return
 	}
-	r, ok := s.routes.Lookup(h.Destination)
-	if !ok {
+	r := to.route(s)
+	if r == nil {
 		w.drop(DropNoRoute)
 		w.sendError(p, h, from, icmp.DestinationUnreachable, icmp.NoRoute, 0)
 		return
@@ -63,13 +62,14 @@ func (w *Worker) outputVia(p *packet.Packet, port PortID, nextHop netip.Addr) {
 }
 
 func (w *Worker) outputTunnel(p *packet.Packet, home netip.Addr) {
-	h, s := &w.reply, w.state
+	h := &w.reply
 	if !w.parse(p, h) {
 		return
 	}
-	b, ok := s.mobile.Lookup(home)
-	if !ok {
-		if b, ok = s.anchored.Lookup(home); !ok {
+	of, s := w.facts(home), w.state
+	b := of.mobile(s)
+	if b == nil {
+		if b = of.anchored(s); b == nil {
 			w.drop(DropUnbound)
 			return
 		}

@@ -43,7 +43,7 @@ func mobileICMP(b []byte, h *ip6.Header) bool {
 // tunnelError takes an error about a tunnel packet, whose header is in w.embedded (RFC 2473 section 8). It must be about
 // a packet that a current binding would have sent: anybody can make up the rest.
 func (w *Worker) tunnelError(p *packet.Packet, h *ip6.Header, in PortID, depth int) {
-	s, o := w.state, &w.original
+	o := &w.original
 	m := p.Bytes()[h.UpperOffset:]
 	inner := m[icmp.HeaderLength+w.embedded.UpperOffset:]
 	// Extension headers that were cut off do not matter: the addresses are there.
@@ -52,9 +52,9 @@ func (w *Worker) tunnelError(p *packet.Packet, h *ip6.Header, in PortID, depth i
 		w.drop(DropErrorUnrelated)
 		return
 	}
-	b, ok := s.anchored.Lookup(o.Destination)
-	if !ok || b.Remote != w.embedded.Destination {
-		if b, ok = s.mobile.Lookup(o.Source); !ok || b.Remote != w.embedded.Destination {
+	b := w.facts(o.Destination).anchored(w.state)
+	if b == nil || b.Remote != w.embedded.Destination {
+		if b = w.facts(o.Source).mobile(w.state); b == nil || b.Remote != w.embedded.Destination {
 			w.drop(DropErrorUnrelated)
 			return
 		}

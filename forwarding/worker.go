@@ -26,13 +26,14 @@ type Worker struct {
 	segmenter packet.Segmenter
 	limiter   icmp.Limiter
 	tally     tally
+	cache     *[cacheSize]facts
 
 	header, reply, embedded, original ip6.Header
 }
 
 // NewWorker makes a worker, whose counters the engine sums until and after it is closed.
 func (e *Engine) NewWorker() *Worker {
-	w := &Worker{engine: e}
+	w := &Worker{engine: e, cache: new([cacheSize]facts)}
 	w.limiter.Init(e.options.ErrorRate, e.options.ErrorBurst)
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -36,10 +36,19 @@ func (l *Limiter) Init(rate, burst int) {
 func (l *Limiter) Allow(now time.Duration, to netip.Addr) bool {
 	a := to.As16()
 	b := &l.bucket[maphash.Bytes(l.seed, a[:])%buckets]
-	if *b-now > l.depth || l.global-now > l.gDeep {
+	if !room(b, now, l.interval, l.depth) || !room(&l.global, now, l.gInterval, l.gDeep) {
 		return false
 	}
-	*b = max(*b, now) + l.interval
-	l.global = max(l.global, now) + l.gInterval
+	*b += l.interval
+	l.global += l.gInterval
 	return true
+}
+
+// room reports whether a bucket has a token, and brings it up to now. A bucket further ahead than it can get is from
+// before the clock went back.
+func room(full *time.Duration, now, interval, depth time.Duration) bool {
+	if *full < now || *full-now > depth+interval {
+		*full = now
+	}
+	return *full-now <= depth
 }
