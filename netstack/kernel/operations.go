@@ -1,0 +1,279 @@
+package kernel
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// mainTable is the routing table that the host's own routes are in.
+const mainTable = unix.RT_TABLE_MAIN
+
+// SetAddress gives the interface an IPv6 address with prefix length 128, usable at once (no duplicate address detection)
+// and without a route for its prefix. If the interface has the address already nothing is changed and the Change is nil.
+// It fails with an *IPv6DisabledError where IPv6 is disabled.
+func (j *Journal) SetAddress(link string, address netip.Addr) (*Change, error) {
+	if err := checkIPv6(link); err != nil {
+		return nil, err
+	}
+	device, err := linkByName(link)
+	if err != nil {
+		return nil, err
+	}
+	present, err := netlink.AddrList(device, netlink.FAMILY_V6)
+	if err != nil {
+		return nil, fmt.Errorf("addresses of %s: %w", link, err)
+	}
+	for _, a := range present {
+		if a.IP.Equal(address.AsSlice()) {
+			return nil, nil
+		}
+	}
+	c := &addressChange{Interface: link, Address: address}
+	return j.do(c, func() error {
+		if err := netlink.AddrAdd(device, c.message()); err != nil {
+			return fmt.Errorf("add %s: %w", c, err)
+		}
+		return nil
+	})
+}
+
+type addressChange struct {
+	Interface string     `json:"interface"`
+	Address   netip.Addr `json:"address"`
+}
+
+func (c *addressChange) message() *netlink.Addr {
+	return &netlink.Addr{IPNet: ipNet(netip.PrefixFrom(c.Address, 128)), Flags: unix.IFA_F_NODAD | unix.IFA_F_NOPREFIXROUTE}
+}
+
+func (c *addressChange) undo() error {
+	device, err := linkByName(c.Interface)
+	if errors.Is(err, ErrNoLink) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return tolerate(netlink.AddrDel(device, c.message()), unix.EADDRNOTAVAIL, unix.ENODEV)
+}
+
+func (c *addressChange) String() string {
+	return fmt.Sprintf("address %s on %s", c.Address, c.Interface)
+}
+
+// SetLinkUp sets the interface up. If it is up already nothing is changed and the Change is nil.
+func (j *Journal) SetLinkUp(link string) (*Change, error) {
+	device, err := linkByName(link)
+	if err != nil {
+		return nil, err
+	}
+	if device.Attrs().Flags&net.FlagUp != 0 {
+		return nil, nil
+	}
+	return j.do(&linkChange{Interface: link, Up: true}, func() error {
+		if err := netlink.LinkSetUp(device); err != nil {
+			return fmt.Errorf("set %s up: %w", link, err)
+		}
+		return nil
+	})
+}
+
+// SetMTU sets the interface's MTU in octets. If it is that already nothing is changed and the Change is nil. Undoing
+// sets the original one again unless somebody else has set a third one.
+func (j *Journal) SetMTU(link string, mtu int) (*Change, error) {
+	device, err := linkByName(link)
+	if err != nil {
+		return nil, err
+	}
+	original := device.Attrs().MTU
+	if original == mtu {
+		return nil, nil
+	}
+	return j.do(&linkChange{Interface: link, MTU: mtu, OriginalMTU: original}, func() error {
+		if err := netlink.LinkSetMTU(device, mtu); err != nil {
+			return fmt.Errorf("set MTU of %s to %d: %w", link, mtu, err)
+		}
+		return nil
+	})
+}
+
+type linkChange struct {
+	Interface   string `json:"interface"`
+	Up          bool   `json:"up,omitempty"`
+	MTU         int    `json:"mtu,omitempty"`
+	OriginalMTU int    `json:"original_mtu,omitempty"`
+}
+
+func (c *linkChange) undo() error {
+	device, err := linkByName(c.Interface)
+	if errors.Is(err, ErrNoLink) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if c.Up {
+		return tolerate(netlink.LinkSetDown(device), unix.ENODEV)
+	}
+	if device.Attrs().MTU != c.MTU {
+		return nil
+	}
+	return tolerate(netlink.LinkSetMTU(device, c.OriginalMTU), unix.ENODEV)
+}
+
+func (c *linkChange) String() string {
+	if c.Up {
+		return fmt.Sprintf("interface %s up", c.Interface)
+	}
+	return fmt.Sprintf("MTU %d of %s, was %d", c.MTU, c.Interface, c.OriginalMTU)
+}
+
+// AddRoute adds a route marked with Protocol. It fails with ErrExists if the table has an equal one.
+func (j *Journal) AddRoute(r Route) (*Change, error) {
+	c := &routeChange{r}
+	message, err := c.message()
+	if err != nil {
+		return nil, err
+	}
+	return j.do(c, func() error { return added(netlink.RouteAdd(message), c) })
+}
+
+// AddBlackhole makes the host's kernel drop what it would forward to the address, silently. It is needed for each address
+// that kedge has beside the kernel on one of the host's interfaces: the kernel sees the packets too, and one that
+// forwards would send them back out and the sender an ICMPv6 redirect. Programs of the host cannot reach the address.
+func (j *Journal) AddBlackhole(address netip.Addr) (*Change, error) {
+	return j.AddRoute(Route{Table: mainTable, Prefix: netip.PrefixFrom(address, address.BitLen())})
+}
+
+type routeChange struct{ Route }
+
+func (c *routeChange) message() (*netlink.Route, error) {
+	if !c.Prefix.IsValid() || !c.Prefix.Addr().Is6() {
+		return nil, fmt.Errorf("%s: not an IPv6 prefix", c)
+	}
+	m := &netlink.Route{
+		Family:   netlink.FAMILY_V6,
+		Dst:      ipNet(c.Prefix.Masked()),
+		Table:    int(c.Table),
+		Protocol: Protocol,
+		MTU:      c.MTU,
+		AdvMSS:   c.AdvertisedMSS,
+	}
+	if c.Source.IsValid() {
+		m.Src = c.Source.AsSlice()
+	}
+	if c.Interface == "" {
+		m.Type = unix.RTN_BLACKHOLE
+		return m, nil
+	}
+	device, err := linkByName(c.Interface)
+	if err != nil {
+		return nil, err
+	}
+	m.LinkIndex = device.Attrs().Index
+	return m, nil
+}
+
+func (c *routeChange) undo() error {
+	m, err := c.message()
+	if errors.Is(err, ErrNoLink) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return tolerate(netlink.RouteDel(m), unix.ESRCH, unix.ENODEV)
+}
+
+func (c *routeChange) String() string {
+	if c.Interface == "" {
+		return fmt.Sprintf("blackhole route %s in table %d", c.Prefix, c.Table)
+	}
+	return fmt.Sprintf("route %s by %s in table %d", c.Prefix, c.Interface, c.Table)
+}
+
+// AddRule adds a rule marked with Protocol. It fails with ErrExists if there is an equal one.
+func (j *Journal) AddRule(r Rule) (*Change, error) {
+	c := &ruleChange{r}
+	for _, p := range []netip.Prefix{r.From, r.To} {
+		if p.IsValid() && !p.Addr().Is6() {
+			return nil, fmt.Errorf("%s: %s is no IPv6 prefix", c, p)
+		}
+	}
+	return j.do(c, func() error { return added(netlink.RuleAdd(c.message()), c) })
+}
+
+type ruleChange struct{ Rule }
+
+func (c *ruleChange) message() *netlink.Rule {
+	m := netlink.NewRule()
+	m.Family = netlink.FAMILY_V6
+	m.Priority = c.Priority
+	m.Table = int(c.Table)
+	m.Protocol = Protocol
+	if c.From.IsValid() {
+		m.Src = ipNet(c.From.Masked())
+	}
+	if c.To.IsValid() {
+		m.Dst = ipNet(c.To.Masked())
+	}
+	if c.SuppressDefault {
+		m.SuppressPrefixlen = 0
+	}
+	return m
+}
+
+func (c *ruleChange) undo() error {
+	return tolerate(netlink.RuleDel(c.message()), unix.ENOENT, unix.ESRCH)
+}
+
+func (c *ruleChange) String() string {
+	text := fmt.Sprintf("rule %d", c.Priority)
+	if c.From.IsValid() {
+		text += " from " + c.From.String()
+	}
+	if c.To.IsValid() {
+		text += " to " + c.To.String()
+	}
+	return fmt.Sprintf("%s table %d", text, c.Table)
+}
+
+func linkByName(name string) (netlink.Link, error) {
+	device, err := netlink.LinkByName(name)
+	if _, absent := err.(netlink.LinkNotFoundError); absent {
+		return nil, fmt.Errorf("%w: %s", ErrNoLink, name)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("interface %s: %w", name, err)
+	}
+	return device, nil
+}
+
+func ipNet(p netip.Prefix) *net.IPNet {
+	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
+}
+
+func added(err error, what fmt.Stringer) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, unix.EEXIST):
+		return fmt.Errorf("%s %w", what, ErrExists)
+	}
+	return fmt.Errorf("add %s: %w", what, err)
+}
+
+// tolerate makes nil of the errors that say that there is nothing to undo.
+func tolerate(err error, gone ...error) error {
+	for _, e := range gone {
+		if errors.Is(err, e) {
+			return nil
+		}
+	}
+	return err
+}

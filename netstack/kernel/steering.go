@@ -1,0 +1,137 @@
+package kernel
+
+import (
+	"errors"
+	"net/netip"
+	"slices"
+)
+
+// DefaultTable is the routing table of Steering where the operator names none.
+const DefaultTable = Protocol
+
+// Priorities of the rules of Steering. They lie between the local table (0), which keeps the host's own addresses and
+// multicast out of all this, and the main table (32766).
+const (
+	homePriority        = 100
+	onLinkPriority      = 118
+	destinationPriority = 120
+)
+
+// linkLocal and multicast destinations belong to an interface, never to a home network.
+var (
+	linkLocal = netip.MustParsePrefix("fe80::/10")
+	multicast = netip.MustParsePrefix("ff00::/8")
+	global    = netip.MustParsePrefix("2000::/3")
+)
+
+// Steering sends what programs of a mobile node's host emit into the TUN device: all that has the home address as its
+// source, and what goes to some destinations, whose sockets then choose the home address. In the words of ip(8):
+//
+//	address add <home>/128 dev <tun> nodad noprefixroute
+//	route add default dev <tun> src <home> mtu <mtu> table <table> proto 107
+//	rule add pref 100 from <home> lookup <table> proto 107
+//	rule add pref 118 lookup main suppress_prefixlength 0 proto 107
+//	rule add pref 120 to <destination> lookup <table> proto 107
+//
+// The rule at 118 is there only if a destination takes in all global addresses: on-link neighbours and whatever else the
+// host has a route for, other than a default route, then stay out. Link-local and multicast destinations never match: a
+// destination that contains them is split into prefixes that do not.
+type Steering struct {
+	// TUN is the TUN device, which must be up to carry anything.
+	TUN string
+	// Home is the home address.
+	Home netip.Addr
+	// Destinations are IPv6 prefixes; empty leaves the host's own traffic alone.
+	Destinations []netip.Prefix
+	// Table is the routing table, used by nobody else; 0 means DefaultTable.
+	Table uint32
+	// MTU is the longest packet in octets that fits the tunnel, at least 1280; 0 is the device's.
+	MTU int
+}
+
+// Apply makes the changes. If one fails those before it are undone. It fails with an *IPv6DisabledError where IPv6 is
+// disabled on the TUN, and with ErrExists where rule or route are there already.
+func (s Steering) Apply(j *Journal) (Changes, error) {
+	table := s.Table
+	if table == 0 {
+		table = DefaultTable
+	}
+	var changes Changes
+	add := func(c *Change, err error) error {
+		if c != nil {
+			changes = append(changes, c)
+		}
+		return err
+	}
+	apply := func() error {
+		if err := add(j.SetAddress(s.TUN, s.Home)); err != nil {
+			return err
+		}
+		everything := netip.PrefixFrom(netip.IPv6Unspecified(), 0)
+		if err := add(j.AddRoute(Route{Table: table, Prefix: everything, Interface: s.TUN, Source: s.Home, MTU: s.MTU})); err != nil {
+			return err
+		}
+		for _, r := range s.rules(table) {
+			if err := add(j.AddRule(r)); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	if err := apply(); err != nil {
+		return nil, errors.Join(err, changes.Undo())
+	}
+	return changes, nil
+}
+
+func (s Steering) rules(table uint32) []Rule {
+	rules := []Rule{{Priority: homePriority, From: netip.PrefixFrom(s.Home, 128), Table: table}}
+	if slices.ContainsFunc(s.Destinations, takesAll) {
+		rules = append(rules, Rule{Priority: onLinkPriority, Table: mainTable, SuppressDefault: true})
+	}
+	var destinations []netip.Prefix
+	for _, d := range s.Destinations {
+		destinations = append(destinations, without(d.Masked(), linkLocal, multicast)...)
+	}
+	slices.SortFunc(destinations, netip.Prefix.Compare)
+	for _, d := range slices.Compact(destinations) {
+		rules = append(rules, Rule{Priority: destinationPriority, To: d, Table: table})
+	}
+	return rules
+}
+
+// takesAll reports whether the prefix contains all global unicast addresses (2000::/3).
+func takesAll(p netip.Prefix) bool {
+	return p.Bits() <= global.Bits() && p.Contains(global.Addr())
+}
+
+// without returns the fewest prefixes that together are p less the excluded ones.
+func without(p netip.Prefix, excluded ...netip.Prefix) []netip.Prefix {
+	overlaps := false
+	for _, e := range excluded {
+		if e.Bits() <= p.Bits() && e.Contains(p.Addr()) {
+			return nil
+		}
+		overlaps = overlaps || p.Overlaps(e)
+	}
+	if !overlaps {
+		return []netip.Prefix{p}
+	}
+	half := p.Addr().As16()
+	half[p.Bits()/8] |= 0x80 >> (p.Bits() % 8)
+	lower := netip.PrefixFrom(p.Addr(), p.Bits()+1)
+	upper := netip.PrefixFrom(netip.AddrFrom16(half), p.Bits()+1)
+	return append(without(lower, excluded...), without(upper, excluded...)...)
+}
+
+// Changes are changes that belong together.
+type Changes []*Change
+
+// Undo undoes them, newest first, and goes on after an error.
+func (c Changes) Undo() error {
+	var failures []error
+	for _, change := range slices.Backward(c) {
+		failures = append(failures, change.Undo())
+	}
+	return errors.Join(failures...)
+}
