@@ -145,12 +145,12 @@ func (t *Table) advertise(a *address, to netip.Addr, link packet.LinkAddress) {
 	m := &nd.NeighborAdvertisement{
 		Router:    t.cfg.Router && a.kind != Proxy,
 		Solicited: !to.IsUnspecified(),
-		Override:  a.kind != Optimistic,
+		Override:  a.kind == Own || a.kind == Proxy,
 		Target:    a.addr,
 		Options:   nd.Options{nd.TargetLinkLayerAddress(t.cfg.LinkAddress)},
 	}
 	src := a.addr
-	if a.kind == Proxy {
+	if a.kind == Proxy || a.kind == Anycast {
 		if own := t.source(netip.Addr{}); own.IsValid() {
 			src = own
 		}

@@ -99,6 +99,15 @@ func TestRFC6275Section1041Proxy(t *testing.T) {
 	b.expect()
 }
 
+func TestRFC4861Section727Anycast(t *testing.T) {
+	b := newBench(t, Config{Router: true})
+	b.do(b.AddAddress(b.now, home, Anycast))
+	b.ask(peer, home)
+	b.claim(home)
+	b.do(b.Probe(b.now, home))
+	b.expect("0s fe80::ee > 2001:db8::1 (m1) NA 2001:db8::beef [RS] target=me", "0s Unique {2001:db8::beef}")
+}
+
 func TestProxyWithoutAddressOfItsOwn(t *testing.T) {
 	b := newBench(t, Config{})
 	b.RemoveAddress(b.now, own)

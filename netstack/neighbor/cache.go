@@ -157,6 +157,18 @@ func (t *Table) create(addr netip.Addr) *neighbor {
 	return n
 }
 
+// createIncomplete adds a neighbour that is about to be solicited; nil if there is no room.
+func (t *Table) createIncomplete(addr netip.Addr) *neighbor {
+	if t.incomplete.Len() >= t.cfg.MaxIncomplete {
+		t.evictIncomplete()
+	}
+	n := t.create(addr)
+	if n != nil {
+		t.setState(n, incomplete)
+	}
+	return n
+}
+
 func (t *Table) evict() bool {
 	if e := t.stale.Front(); e != nil {
 		t.counters.Evicted++

@@ -77,6 +77,9 @@ const (
 	// Proxy is another node's address that this node answers for with its own link-layer address and the Override flag
 	// (RFC 6275 section 10.4.1).
 	Proxy
+	// Anycast is an address that several nodes answer for, without the Override flag (RFC 4861 section 7.2.7), at once:
+	// the delay that spreads their answers is left out. Others' advertisements of it are no conflict.
+	Anycast
 )
 
 // Frame is a packet to be sent to a link-layer address.

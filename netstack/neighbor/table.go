@@ -80,7 +80,7 @@ func (t *Table) Resolve(now time.Time, addr netip.Addr, p *packet.Packet) Output
 		t.out.Frames = append(t.out.Frames, Frame{clone(p), link})
 		return t.finish()
 	}
-	if !addr.Is6() || addr.IsUnspecified() || addr.IsLoopback() {
+	if !unicast(addr) {
 		t.out.Undeliverable = append(t.out.Undeliverable, clone(p))
 		return t.finish()
 	}
@@ -88,15 +88,11 @@ func (t *Table) Resolve(now time.Time, addr netip.Addr, p *packet.Packet) Output
 		t.enqueue(n, p)
 		return t.finish()
 	}
-	if t.incomplete.Len() >= t.cfg.MaxIncomplete {
-		t.evictIncomplete()
-	}
-	n := t.create(addr)
+	n := t.createIncomplete(addr)
 	if n == nil {
 		t.counters.PendingDropped++
 		return t.finish()
 	}
-	t.setState(n, incomplete)
 	t.enqueue(n, p)
 	t.solicit(n)
 	return t.finish()
@@ -187,7 +183,7 @@ func (t *Table) Announce(now time.Time, addr netip.Addr) Output {
 }
 
 // Probe runs duplicate address detection (RFC 4862 section 5.4) for an address that is not held; an event Unique or
-// Duplicate follows. For one that is held as Own or Proxy the event Unique comes at once.
+// Duplicate follows. For one that is held and not Optimistic the event Unique comes at once.
 func (t *Table) Probe(now time.Time, addr netip.Addr) Output {
 	defer t.enter(now)()
 	if !unicast(addr) {
@@ -197,7 +193,7 @@ func (t *Table) Probe(now time.Time, addr netip.Addr) Output {
 	if a == nil {
 		a = t.setKind(addr, tentative)
 	}
-	if a.kind == Own || a.kind == Proxy {
+	if a.kind != tentative && a.kind != Optimistic {
 		t.out.Events = append(t.out.Events, Unique{addr})
 	} else {
 		t.detect(a)

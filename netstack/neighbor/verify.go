@@ -11,18 +11,12 @@ import (
 func (t *Table) Verify(now time.Time, addr netip.Addr) Output {
 	defer t.enter(now)()
 	n := t.index.find(addr)
-	if n == nil {
-		if !addr.Is6() || addr.IsUnspecified() || addr.IsLoopback() || addr.IsMulticast() {
-			return t.finish()
+	switch {
+	case n == nil && unicast(addr):
+		if n = t.createIncomplete(addr); n != nil {
+			t.solicit(n)
 		}
-		if n = t.create(addr); n == nil {
-			return t.finish()
-		}
-		t.setState(n, incomplete)
-		t.solicit(n)
-		return t.finish()
-	}
-	if n.state != incomplete && n.state != probe {
+	case n != nil && n.state != incomplete && n.state != probe:
 		t.setState(n, probe)
 		t.solicit(n)
 	}
