@@ -66,8 +66,9 @@ func (j *journal) follow(ctx context.Context, d *node) {
 			return dialer.DialContext(ctx, "unix", filepath.Join(d.directory, controlSocket))
 		},
 	}}
+	seen := map[string]bool{}
 	for ctx.Err() == nil {
-		_ = j.stream(ctx, client, d.Name)
+		_ = j.stream(ctx, client, d.Name, seen)
 		select {
 		case <-ctx.Done():
 		case <-time.After(20 * time.Millisecond):
@@ -75,9 +76,10 @@ func (j *journal) follow(ctx context.Context, d *node) {
 	}
 }
 
-// stream reads server-sent events until the connection ends.
-func (j *journal) stream(ctx context.Context, client *http.Client, node string) error {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://kedge/v1/events", nil)
+// stream reads server-sent events until the connection ends. The node first repeats what it has told before, which seen
+// holds.
+func (j *journal) stream(ctx context.Context, client *http.Client, node string, seen map[string]bool) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://kedge/v1/events?follow=1", nil)
 	if err != nil {
 		return err
 	}
@@ -92,9 +94,10 @@ func (j *journal) stream(ctx context.Context, client *http.Client, node string) 
 	lines := bufio.NewScanner(response.Body)
 	for lines.Scan() {
 		text, ok := strings.CutPrefix(lines.Text(), "data:")
-		if !ok {
+		if !ok || seen[text] {
 			continue
 		}
+		seen[text] = true
 		var e measure.Event
 		if json.Unmarshal([]byte(text), &e) == nil {
 			e.Node = node

@@ -110,7 +110,7 @@ func (s *session) startFlows(ctx context.Context) (*flows, error) {
 			running, err := traffic.StartDownload(lasting,
 				traffic.Endpoint{Node: s.network.nodes[d.From].space, Address: d.FromAddress, Port: d.Port},
 				traffic.Endpoint{Node: s.network.nodes[d.To].space, Address: d.ToAddress},
-				float64(d.Rate), s.lab.Seed+uint64(i))
+				d.Rate.PerSecond(), s.lab.Seed+uint64(i))
 			if err == nil {
 				f.downloads = append(f.downloads, &runningDownload{spec: d, running: running})
 			}

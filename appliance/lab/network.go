@@ -137,7 +137,7 @@ func (n *network) addWire(i int, w topology.Wire) error {
 }
 
 func impairment(i topology.Impairment) wire.Impairment {
-	return wire.Impairment{Delay: i.Delay.Std(), Loss: i.Loss, Rate: float64(i.Rate)}
+	return wire.Impairment{Delay: i.Delay.Std(), Loss: i.Loss, Rate: i.Rate.PerSecond()}
 }
 
 // connect gives a node its interfaces, addresses and routes.

@@ -21,6 +21,9 @@ import (
 // ExitError is the exit status of a lab, or of a command in one, that has said all there is to say.
 type ExitError struct{ Code int }
 
+// ExitCode is the exit status.
+func (e *ExitError) ExitCode() int { return e.Code }
+
 func (e *ExitError) Error() string { return fmt.Sprintf("exit status %d", e.Code) }
 
 // options of a lab's run.

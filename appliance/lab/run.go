@@ -189,7 +189,7 @@ func (s *session) moves(ctx context.Context, steps []topology.Step, f *flows) ([
 			Unplugged: unplugged, Plugged: plugged,
 		}
 		made = append(made, m)
-		rest := max(s.lab.Settle, topology.Duration(tellTime)).Std()
+		rest := max(s.lab.Settle.Std(), tellTime)
 		if i+1 < len(steps) {
 			rest = steps[i+1].After.Std()
 		}

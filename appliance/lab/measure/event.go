@@ -38,7 +38,7 @@ type Parts struct {
 	CareOfUsable    *time.Duration
 	UpdateSent      *time.Duration
 	Acknowledgement *time.Duration
-	// FirstDownlink and FirstUplink are the first datagrams after the silence.
+	// FirstDownlink and FirstUplink are the arrivals of the first datagrams by the new link.
 	FirstDownlink *time.Duration
 	FirstUplink   *time.Duration
 }

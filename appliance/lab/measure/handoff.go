@@ -49,11 +49,11 @@ func Handoffs(moves []Move, downlink, uplink traffic.Snapshot, events []Event, e
 			Parts:    Split(events, m.Node, m.Plugged, until),
 			Events:   Between(events, m.Unplugged, until),
 		}
-		if h.Downlink.Recovered {
-			h.Parts.FirstDownlink = since(h.Downlink.To, m.Plugged)
+		if t, ok := First(downlink, m.Plugged, until, false); ok {
+			h.Parts.FirstDownlink = since(t, m.Plugged)
 		}
-		if h.Uplink.Recovered {
-			h.Parts.FirstUplink = since(h.Uplink.To, m.Plugged)
+		if t, ok := First(uplink, m.Plugged, until, true); ok {
+			h.Parts.FirstUplink = since(t, m.Plugged)
 		}
 		out = append(out, h)
 	}

@@ -9,7 +9,8 @@ import (
 	"kedge/appliance/lab/traffic"
 )
 
-// Silence is the longest time without an arrival in one direction around a move.
+// Silence is the longest time without an arrival in one direction around a move: among the pauses that begin soon after
+// the move, and those later ones in which datagrams were lost. (A later pause without a loss is this machine being busy.)
 type Silence struct {
 	// From is the last arrival before it and To the first after; To is the end of the window if there was none.
 	From, To int64
@@ -30,6 +31,9 @@ func (s Silence) Duration() time.Duration { return time.Duration(s.To - s.From) 
 // latencyWindow is how much of the stream before and after a move its latency is taken from.
 const latencyWindow = int64(400 * time.Millisecond)
 
+// afterMove is how long after a move every pause is taken for its effect.
+const afterMove = int64(50 * time.Millisecond)
+
 // pause is how long a stream that works may be without an arrival when its window ends.
 const pause = int64(50 * time.Millisecond)
 
@@ -42,17 +46,20 @@ func Around(s traffic.Snapshot, begin, end int64, flight time.Duration) Silence 
 	if i, _ := slices.BinarySearchFunc(s.Arrivals, begin, later); i > 0 {
 		last = s.Arrivals[i-1].Received
 	}
+	soon := begin + int64(flight) + afterMove
 	var longest int64 = -1
-	var highest uint64
+	var highest, before uint64
 	for _, a := range s.Arrivals {
 		if a.Received <= begin {
-			highest = max(highest, a.Sequence)
+			highest, before = max(highest, a.Sequence), a.Sequence
 			continue
 		}
 		if a.Received > end {
 			break
 		}
-		if gap := a.Received - last; gap > longest {
+		missing := a.Sequence > before+1
+		before = a.Sequence
+		if gap := a.Received - last; gap > longest && (last <= soon || missing) {
 			longest, out.From, out.To, out.Recovered = gap, last, a.Received, true
 		}
 		last = a.Received
@@ -96,6 +103,20 @@ func medianLatency(arrivals []traffic.Arrival, begin, end int64) time.Duration {
 		}
 	}
 	return Summarise(all).Median
+}
+
+// First finds the first arrival by a link that was plugged in at plugged: downlink what arrives there after, uplink what
+// was sent there after.
+func First(s traffic.Snapshot, plugged, end int64, uplink bool) (int64, bool) {
+	for _, a := range s.Arrivals {
+		if a.Received >= end {
+			break
+		}
+		if !uplink && a.Received >= plugged || uplink && a.Sent >= plugged {
+			return a.Received, true
+		}
+	}
+	return 0, false
 }
 
 // Longest is the longest one-way latency in a stream before a time, the flight of Around.

@@ -128,7 +128,7 @@ func judgeMoves(add func(string, bool, string, string), probe string, c measure.
 	name := probe + ", " + c.Name + " moves: "
 	add(name+"traffic resumes after each", c.Unrecovered == 0, fmt.Sprintf("%d of %d", c.Moves-c.Unrecovered, c.Moves), "all")
 	limit := func(what string, found time.Duration, most topology.Duration) {
-		if most > 0 {
+		if most.Std() > 0 {
 			add(name+what, found <= most.Std(), ms(found), "at most "+ms(most.Std()))
 		}
 	}

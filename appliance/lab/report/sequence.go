@@ -1,7 +1,9 @@
 package report
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -40,10 +42,7 @@ func Sequence(h measure.Handoff) []string {
 	}
 	at(h.Unplugged, fmt.Sprintf("%-6s %s leaves %s", h.Node, h.Interface, h.From))
 	at(h.Plugged, fmt.Sprintf("%-6s %s plugged into %s", h.Node, h.Interface, h.To))
-	marks := []mark{{h.Downlink, "first datagram downlink"}, {h.Uplink, "first datagram uplink"}}
-	if h.Uplink.To < h.Downlink.To {
-		marks[0], marks[1] = marks[1], marks[0]
-	}
+	marks := marksOf(h)
 	last := ""
 	for _, e := range h.Events {
 		key := e.Node + e.Kind
@@ -62,23 +61,31 @@ func Sequence(h measure.Handoff) []string {
 	return lines
 }
 
+// mark is something that a probe saw.
 type mark struct {
-	measure.Silence
+	time int64
 	text string
 }
 
-func passed(marks []mark, until int64, h measure.Handoff, at func(int64, string)) []mark {
-	var rest []mark
-	for _, m := range marks {
-		switch {
-		case !m.Recovered:
-		case m.To <= until:
-			at(m.To, fmt.Sprintf("%-6s %s after %s of silence", h.Node, m.text, ms(m.Duration())))
-		default:
-			rest = append(rest, m)
-		}
+func marksOf(h measure.Handoff) []mark {
+	var marks []mark
+	if d := h.Parts.FirstDownlink; d != nil {
+		marks = append(marks, mark{h.Plugged + int64(*d), "first datagram received"})
 	}
-	return rest
+	if d := h.Parts.FirstUplink; d != nil {
+		marks = append(marks, mark{h.Plugged + int64(*d), "first datagram sent by this link arrives at the correspondent"})
+	}
+	slices.SortFunc(marks, func(a, b mark) int { return cmp.Compare(a.time, b.time) })
+	return marks
+}
+
+// passed tells of the marks up to a time and returns the others.
+func passed(marks []mark, until int64, h measure.Handoff, at func(int64, string)) []mark {
+	for len(marks) > 0 && marks[0].time <= until {
+		at(marks[0].time, fmt.Sprintf("%-6s %s", h.Node, marks[0].text))
+		marks = marks[1:]
+	}
+	return marks
 }
 
 func describe(e measure.Event) string {

@@ -18,7 +18,7 @@ const (
 	pictureWidth = 1100
 	plotLeft     = 80
 	plotRight    = pictureWidth - 20
-	topPlot      = 90
+	topPlot      = 124
 	topHeight    = 220
 	lowPlot      = topPlot + topHeight + 60
 	lowHeight    = 160
@@ -27,22 +27,30 @@ const (
 	labelledMoves = 12
 )
 
+// Plain properties, no variables: not every program that shows SVG knows those.
 const pictureStyle = `
-  svg { --ground: #ffffff; --ink: #1f2933; --faint: #d5dae0; --rate: #1f6fb2; --late: #7a4fa3; --silent: #d64545; --move: #8a94a0; }
-  @media (prefers-color-scheme: dark) {
-    svg { --ground: #14181d; --ink: #e2e7ec; --faint: #333b44; --rate: #6ab0ea; --late: #bb95e0; --silent: #ff6b6b; --move: #7d8894; }
-  }
-  text { font: 12px system-ui, sans-serif; fill: var(--ink); }
+  text { font: 12px system-ui, "DejaVu Sans", sans-serif; fill: #1f2933; }
   .title { font-size: 16px; font-weight: 600; }
-  .ground { fill: var(--ground); }
-  .grid { stroke: var(--faint); stroke-width: 1; }
-  .axis { stroke: var(--ink); stroke-width: 1; }
-  .rate { fill: none; stroke: var(--rate); stroke-width: 1.6; }
-  .area { fill: var(--rate); opacity: .15; }
-  .late { fill: none; stroke: var(--late); stroke-width: 1.6; }
-  .range { fill: var(--late); opacity: .2; }
-  .silent { fill: var(--silent); opacity: .35; }
-  .move { stroke: var(--move); stroke-width: 1; stroke-dasharray: 4 3; }
+  .ground { fill: #ffffff; }
+  .grid { stroke: #e1e5ea; stroke-width: 1; }
+  .axis { stroke: #1f2933; stroke-width: 1; }
+  .rate { fill: none; stroke: #1f6fb2; stroke-width: 1.6; }
+  .area { fill: #1f6fb2; opacity: .18; }
+  .late { fill: none; stroke: #7a4fa3; stroke-width: 1.6; }
+  .range { fill: #7a4fa3; opacity: .22; }
+  .silent { fill: #d64545; opacity: .35; }
+  .move { stroke: #6b7681; stroke-width: 1; stroke-dasharray: 4 3; }
+  @media (prefers-color-scheme: dark) {
+    text { fill: #e2e7ec; }
+    .ground { fill: #14181d; }
+    .grid { stroke: #2c343c; }
+    .axis { stroke: #e2e7ec; }
+    .rate { stroke: #6ab0ea; }
+    .area { fill: #6ab0ea; }
+    .late { stroke: #bb95e0; }
+    .range { fill: #bb95e0; }
+    .silent { fill: #ff6b6b; }
+  }
 `
 
 // SVG draws the timeline.
@@ -79,14 +87,22 @@ func (r *Result) SVG(w io.Writer) error {
 	p.time(low)
 
 	for i, h := range handoffs {
+		if !h.Downlink.Recovered && i+1 < len(handoffs) {
+			// Part of the silence of a later move.
+			h.Downlink.To = h.Downlink.From
+		}
 		x1, x2 := p.x(h.Downlink.From), p.x(h.Downlink.To)
 		for _, panel := range []panel{top, low} {
-			p.printf("<rect class=\"silent\" x=\"%.1f\" y=\"%d\" width=\"%.1f\" height=\"%d\"><title>silent %s</title></rect>\n", x1, panel.y, max(x2-x1, 1), panel.height, ms(h.Downlink.Duration()))
+			if x2 > x1 {
+				p.printf("<rect class=\"silent\" x=\"%.1f\" y=\"%d\" width=\"%.1f\" height=\"%d\"><title>silent %s</title></rect>\n", x1, panel.y, max(x2-x1, 1), panel.height, ms(h.Downlink.Duration()))
+			}
 			p.printf("<line class=\"move\" x1=\"%.1f\" y1=\"%d\" x2=\"%.1f\" y2=\"%d\"/>\n", p.x(h.Plugged), panel.y, p.x(h.Plugged), panel.y+panel.height)
 		}
 		if len(handoffs) <= labelledMoves {
 			p.text(p.x(h.Plugged)+3, topPlot-18, "", "start", fmt.Sprintf("%d: %s", i+1, h.To))
-			p.text(p.x(h.Plugged)+3, topPlot-4, "", "start", ms(h.Downlink.Duration()))
+			if x2 > x1 {
+				p.text(p.x(h.Plugged)+3, topPlot-4, "", "start", ms(h.Downlink.Duration()))
+			}
 		}
 	}
 	p.throughput(top, samples)
@@ -145,7 +161,7 @@ func (p *picture) legend() {
 }
 
 func (p *picture) axes(l panel, title string) {
-	p.text(plotLeft, l.y-34, "", "start", title)
+	p.text(plotLeft, l.y-36, "", "start", title)
 	step := niceStep(l.most)
 	for v := 0.0; v <= l.most*1.001; v += step {
 		p.printf("<line class=\"grid\" x1=\"%d\" y1=\"%.1f\" x2=\"%d\" y2=\"%.1f\"/>\n", plotLeft, l.at(v), plotRight, l.at(v))

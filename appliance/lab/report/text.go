@@ -121,7 +121,7 @@ func impairmentText(i topology.Impairment) string {
 	if i.Loss > 0 {
 		parts = append(parts, fmt.Sprintf("loss %g %%", i.Loss*100))
 	}
-	if i.Rate > 0 {
+	if i.Rate.PerSecond() > 0 {
 		parts = append(parts, "rate "+i.Rate.String())
 	}
 	return strings.Join(parts, ", ")

@@ -6,8 +6,11 @@ import (
 	"strings"
 )
 
-// BitRate is a rate in bits per second, written as "20Mbit", "1.5Gbit", "64kbit" or "800bit".
-type BitRate float64
+// BitRate is a rate, written as "20Mbit", "1.5Gbit", "64kbit" or "800bit".
+type BitRate struct{ bits float64 }
+
+// PerSecond is the rate in bits per second.
+func (r BitRate) PerSecond() float64 { return r.bits }
 
 var bitUnits = []struct {
 	suffix string
@@ -19,7 +22,7 @@ func errorf(format string, a ...any) error { return fmt.Errorf(format, a...) }
 // UnmarshalText reads a positive number and a unit; nothing is unlimited.
 func (r *BitRate) UnmarshalText(text []byte) error {
 	if len(text) == 0 {
-		*r = 0
+		r.bits = 0
 		return nil
 	}
 	for _, u := range bitUnits {
@@ -31,7 +34,7 @@ func (r *BitRate) UnmarshalText(text []byte) error {
 		if err != nil || !(v > 0 && v <= 1e12) {
 			break
 		}
-		*r = BitRate(v * u.factor)
+		r.bits = v * u.factor
 		return nil
 	}
 	return errorf("%q is not a bit rate such as \"20Mbit\"", text)
@@ -39,17 +42,17 @@ func (r *BitRate) UnmarshalText(text []byte) error {
 
 // MarshalText writes what UnmarshalText reads.
 func (r BitRate) MarshalText() ([]byte, error) {
-	if r == 0 {
+	if r.bits == 0 {
 		return nil, nil
 	}
-	return []byte(strconv.FormatFloat(float64(r), 'f', -1, 64) + "bit"), nil
+	return []byte(strconv.FormatFloat(r.bits, 'f', -1, 64) + "bit"), nil
 }
 
 // String writes the rate with the largest unit that leaves a number of at least 1.
 func (r BitRate) String() string {
 	for _, u := range bitUnits {
-		if float64(r) >= u.factor {
-			return strconv.FormatFloat(float64(r)/u.factor, 'g', 4, 64) + " " + u.suffix + "/s"
+		if r.bits >= u.factor {
+			return strconv.FormatFloat(r.bits/u.factor, 'g', 4, 64) + " " + u.suffix + "/s"
 		}
 	}
 	return "0 bit/s"

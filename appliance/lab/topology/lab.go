@@ -254,8 +254,11 @@ func (n *Node) Interface(name string) *Interface {
 	return nil
 }
 
-// Duration is a time.Duration written as "10ms".
-type Duration time.Duration
+// Duration is a time.Duration written as "10ms". It is no number, so that a bare number in a file is an error.
+type Duration struct{ d time.Duration }
+
+// Of makes a Duration.
+func Of(d time.Duration) Duration { return Duration{d} }
 
 // UnmarshalText reads what time.ParseDuration reads; a negative duration is an error.
 func (d *Duration) UnmarshalText(text []byte) error {
@@ -263,7 +266,7 @@ func (d *Duration) UnmarshalText(text []byte) error {
 	if err != nil || v < 0 {
 		return errorf("%q is not a duration such as \"10ms\" or \"1.5s\"", text)
 	}
-	*d = Duration(v)
+	d.d = v
 	return nil
 }
 
@@ -271,4 +274,4 @@ func (d *Duration) UnmarshalText(text []byte) error {
 func (d Duration) MarshalText() ([]byte, error) { return []byte(d.Std().String()), nil }
 
 // Std is the duration as time.Duration.
-func (d Duration) Std() time.Duration { return time.Duration(d) }
+func (d Duration) Std() time.Duration { return d.d }

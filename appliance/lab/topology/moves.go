@@ -3,6 +3,7 @@ package topology
 import (
 	"errors"
 	"math/rand/v2"
+	"time"
 )
 
 // Step is a move with where it comes from.
@@ -51,8 +52,8 @@ func (l *Lab) Steps(foreign int) ([]Step, error) {
 		if to == at[a.Node+"."+a.Interface] {
 			continue
 		}
-		wait := float64(a.After) * (0.75 + random.Float64()/2)
-		add(Move{Node: a.Node, Interface: a.Interface, To: to, After: Duration(wait), Gap: a.Gap})
+		wait := float64(a.After.Std()) * (0.75 + random.Float64()/2)
+		add(Move{Node: a.Node, Interface: a.Interface, To: to, After: Of(time.Duration(wait)), Gap: a.Gap})
 	}
 	return steps, nil
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"time"
 
@@ -30,14 +31,14 @@ func Parse(file string, text []byte) (*Lab, error) {
 	lab := &Lab{
 		Seed:         1,
 		Offload:      "none",
-		Settle:       Duration(time.Second),
-		StartTimeout: Duration(20 * time.Second),
+		Settle:       Of(time.Second),
+		StartTimeout: Of(20 * time.Second),
 		Capture:      Capture{Enabled: true, SnapLength: 256, Limit: 64 << 20},
 		Rounds:       1,
 	}
 	d := toml.NewDecoder(bytes.NewReader(text)).DisallowUnknownFields()
 	if err := d.Decode(lab); err != nil {
-		return nil, located(file, err)
+		return nil, located(file, text, err)
 	}
 	lab.complete()
 	if errs := lab.validate(); len(errs) > 0 {
@@ -49,8 +50,11 @@ func Parse(file string, text []byte) (*Lab, error) {
 	return lab, nil
 }
 
+// quoted is a value as errors about it show it.
+var quoted = regexp.MustCompile(`"([^"]+)"`)
+
 // located gives the library's error the file and line.
-func located(file string, err error) error {
+func located(file string, text []byte, err error) error {
 	var strict *toml.StrictMissingError
 	if errors.As(err, &strict) {
 		var errs []error
@@ -69,6 +73,13 @@ func located(file string, err error) error {
 		}
 		return fmt.Errorf("%s:%d: %s%s", file, line, key, strings.TrimPrefix(at.Error(), "toml: "))
 	}
+	// Errors about a bare value where text is expected have no position; it is where the value is first given to a key.
+	if v := quoted.FindStringSubmatch(err.Error()); v != nil {
+		at := regexp.MustCompile(`=\s*` + regexp.QuoteMeta(v[1]) + `\b`).FindIndex(text)
+		if at != nil {
+			return fmt.Errorf("%s:%d: %w", file, 1+bytes.Count(text[:at[0]], []byte("\n")), err)
+		}
+	}
 	return fmt.Errorf("%s: %w", file, err)
 }
 
@@ -83,14 +94,14 @@ func (l *Lab) complete() {
 			if a.Policy == "" {
 				a.Policy = FastPolicy
 			}
-			if a.RouterLifetime == 0 {
-				a.RouterLifetime = Duration(30 * time.Minute)
+			if a.RouterLifetime.Std() == 0 {
+				a.RouterLifetime = Of(30 * time.Minute)
 			}
-			if a.Valid == 0 {
-				a.Valid = Duration(2 * time.Hour)
+			if a.Valid.Std() == 0 {
+				a.Valid = Of(2 * time.Hour)
 			}
-			if a.Preferred == 0 {
-				a.Preferred = Duration(time.Hour)
+			if a.Preferred.Std() == 0 {
+				a.Preferred = Of(time.Hour)
 			}
 		}
 	}
@@ -104,16 +115,16 @@ func (l *Lab) complete() {
 		if p.Port == 0 {
 			p.Port = uint16(9000 + i)
 		}
-		if p.Spacing == 0 {
-			p.Spacing = Duration(time.Millisecond)
+		if p.Spacing.Std() == 0 {
+			p.Spacing = Of(time.Millisecond)
 		}
 		if p.Size == 0 {
 			p.Size = 64
 		}
 	}
 	for i := range l.Bulks {
-		if l.Bulks[i].Duration == 0 {
-			l.Bulks[i].Duration = Duration(2 * time.Second)
+		if l.Bulks[i].Duration.Std() == 0 {
+			l.Bulks[i].Duration = Of(2 * time.Second)
 		}
 	}
 }

@@ -144,7 +144,7 @@ func (c *checker) traffic() {
 		if !d.FromAddress.Is6() || !d.ToAddress.Is6() {
 			c.failf("%s: from_address and to_address must be IPv6 addresses", what)
 		}
-		if d.Rate == 0 {
+		if d.Rate.PerSecond() == 0 {
 			c.failf("%s: rate is missing", what)
 		}
 	}

@@ -1,0 +1,146 @@
+package topology
+
+import (
+	"strings"
+	"testing"
+	"time"
+)
+
+const sound = `
+[[network]]
+name = "a"
+[[network]]
+name = "b"
+[[network]]
+name = "h"
+home = true
+[[node]]
+name = "mn"
+kind = "host"
+interface = [{ name = "eth0", network = "a" }]
+[[node]]
+name = "r"
+kind = "router"
+interface = [{ name = "eth0", network = "a", advertise = { prefixes = ["2001:db8::/64"] } }, { name = "eth1" }]
+[[node]]
+name = "cn"
+kind = "host"
+interface = [{ name = "eth0" }]
+[[wire]]
+ends = ["r.eth1", "cn.eth0"]
+delay = "10ms"
+[[move]]
+node = "mn"
+interface = "eth0"
+to = "h"
+[alternate]
+node = "mn"
+interface = "eth0"
+networks = ["a", "b"]
+after = "1s"
+`
+
+func TestParse(t *testing.T) {
+	lab, err := Parse("x.toml", []byte(sound))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := lab.Wires[0]
+	if w.Delay.Std() != 10*time.Millisecond || w.Backward() != w.Impairment || !w.Impaired() {
+		t.Errorf("wire: %+v", w)
+	}
+	a := lab.Node("r").Interfaces[0].Advertise
+	if a.Policy != FastPolicy || a.RouterLifetime.Std() != 30*time.Minute {
+		t.Errorf("advertise without a policy: %+v", a)
+	}
+	if lab.Offload != "none" || lab.Capture.SnapLength != 256 {
+		t.Errorf("defaults: %+v", lab)
+	}
+}
+
+// Each mistake must be named with the place.
+func TestMistakes(t *testing.T) {
+	for _, c := range []struct{ name, text, want string }{
+		{"unknown key", "tilte = \"x\"\n" + sound, "x.toml:1: unknown key tilte"},
+		{"unknown key in a table", strings.Replace(sound, "home = true", "hoem = true", 1), "x.toml:8: unknown key network.hoem"},
+		{"wrong type", strings.Replace(sound, "\"10ms\"", "10", 1), "x.toml:23:"},
+		{"bad duration", strings.Replace(sound, "\"10ms\"", "\"10 minutes\"", 1), "x.toml:23: wire.delay: \"10 minutes\" is not a duration"},
+		{"bad address", strings.Replace(sound, "2001:db8::/64", "2001:db8::/640", 1), "x.toml:16:"},
+		{"bad rate", sound + "[[download]]\nname=\"d\"\nrate = \"fast\"\n", "is not a bit rate"},
+		{"no such network", strings.Replace(sound, "to = \"h\"", "to = \"x\"", 1), "move 1: there is no network \"x\""},
+		{"no such interface", strings.Replace(sound, "cn.eth0", "cn.eth9", 1), "there is no interface \"cn.eth9\""},
+		{"wire into a network", strings.Replace(sound, "r.eth1", "r.eth0", 1), "r.eth0 is plugged into network \"a\" already"},
+		{"loss", strings.Replace(sound, "delay = \"10ms\"", "loss = 1.5", 1), "expected a probability"},
+		{"kind", strings.Replace(sound, "\"router\"", "\"switch\"", 1), "expected kedge, router or host"},
+		{"host advertises", strings.Replace(sound, "\"router\"", "\"host\"", 1), "only a router advertises"},
+		{"kedge without config", strings.Replace(sound, "name = \"mn\"\nkind = \"host\"", "name = \"mn\"\nkind = \"kedge\"", 1), "needs config"},
+		{"two of a name", strings.Replace(sound, "name = \"b\"", "name = \"a\"", 1), "two of name \"a\""},
+		{"long name", strings.Replace(sound, "name = \"mn\"", "name = \"mobile-node-1\"", 1), "longer than"},
+		{"file name", sound + "[[node]]\nname=\"z\"\nkind=\"host\"\nfiles={\"../x\"=\"\"}\n", "not a plain file name"},
+		{"offload", "offload = \"some\"\n" + sound, "expected none, receive or full"},
+		{"download without rate", sound + "[[download]]\nname=\"d\"\nfrom=\"cn\"\nto=\"mn\"\nfrom_address=\"::1\"\nto_address=\"::1\"\n", "rate is missing"},
+		{"baseline", sound + "[[bulk]]\nname=\"d\"\nfrom=\"cn\"\nto=\"mn\"\nfrom_address=\"::1\"\nto_address=\"::1\"\nbaseline=\"e\"\n", "there is no bulk \"e\""},
+		{"no nodes", "", "at least one [[node]]"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			_, err := Parse("x.toml", []byte(c.text))
+			if err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), "x.toml") {
+				t.Errorf("error %v, expected it to name x.toml and %q", err, c.want)
+			}
+		})
+	}
+}
+
+func TestSteps(t *testing.T) {
+	lab, err := Parse("x.toml", []byte(sound))
+	if err != nil {
+		t.Fatal(err)
+	}
+	steps, err := lab.Steps(3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var path []string
+	foreign := 0
+	for _, s := range steps {
+		path = append(path, s.From+">"+s.To)
+		if !s.Home {
+			foreign++
+		}
+		if w := s.After.Std(); w != 0 && (w < 750*time.Millisecond || w > 1250*time.Millisecond) {
+			t.Errorf("wait of %v, expected a second give or take a quarter", w)
+		}
+	}
+	if got := strings.Join(path, " "); got != "a>h h>a a>b b>a a>b" || foreign != 3 {
+		t.Errorf("moves %s, %d foreign", got, foreign)
+	}
+	again, _ := lab.Steps(3)
+	if again[2].After != steps[2].After {
+		t.Error("the same seed gives other waits")
+	}
+	lab.Alternate.Networks = []string{"h", "a"}
+	if _, err := lab.Steps(3); err == nil {
+		t.Error("an alternation that never moves between foreign links is no error")
+	}
+	lab.Alternate = nil
+	if _, err := lab.Steps(3); err == nil {
+		t.Error("more moves than listed, and none to take them from, is no error")
+	}
+}
+
+func TestBitRate(t *testing.T) {
+	for text, want := range map[string]float64{"20Mbit": 20e6, "1.5Gbit": 1.5e9, "64kbit": 64e3, "9bit": 9} {
+		var r, back BitRate
+		if err := r.UnmarshalText([]byte(text)); err != nil || r.PerSecond() != want {
+			t.Errorf("%s reads as %v, %v", text, r, err)
+		}
+		if b, _ := r.MarshalText(); back.UnmarshalText(b) != nil || back != r {
+			t.Errorf("%s does not survive a round trip: %v", text, back)
+		}
+	}
+	for _, text := range []string{"20", "-1Mbit", "0bit", "NaNbit", "xMbit", "Mbit"} {
+		if err := new(BitRate).UnmarshalText([]byte(text)); err == nil {
+			t.Errorf("%q reads as a bit rate", text)
+		}
+	}
+}
