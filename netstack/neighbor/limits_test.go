@@ -1,7 +1,6 @@
 package neighbor
 
 import (
-	"net/netip"
 	"testing"
 	"time"
 
