@@ -104,7 +104,7 @@ func TestLookupWhileChanging(t *testing.T) {
 		writers.Go(func() {
 			random := rand.New(rand.NewPCG(2, uint64(w)))
 			p := data(own, peer, "a")
-			for step := range 3000 {
+			for step := range 1000 {
 				now := epoch.Add(time.Duration(step) * 100 * time.Millisecond)
 				i := random.IntN(neighbors)
 				a := numbered(0x10000 + i)
@@ -125,7 +125,7 @@ func TestLookupWhileChanging(t *testing.T) {
 					table.Next()
 					table.Tick(now)
 				case 4:
-					if step%500 == 0 {
+					if step%100 == 0 {
 						table.Flush()
 					}
 				}
@@ -149,7 +149,7 @@ func TestUsedNeighborsAreAllTaken(t *testing.T) {
 	for r := range marks {
 		readers.Go(func() {
 			random := rand.New(rand.NewPCG(3, uint64(r)))
-			for range 20000 {
+			for range 5000 {
 				if used.push(&all[random.IntN(len(all))]) {
 					marks[r]++
 				}
