@@ -36,8 +36,8 @@ func (e *Engine) UnbindAnchored(prefix netip.Prefix) {
 // BindMobile makes this node the holder of prefix, a home address as a /128 or a mobile network prefix. Packets of the
 // Host port with a source in it are encapsulated into the tunnel (or sent natively); packets out of the tunnel with a
 // destination in it go to the Host port if the outer source is tunnel.Remote. The outer destination may be any own
-// address, so that packets in flight to a former care-of address still arrive while it is kept. It replaces what was
-// bound to the same prefix.
+// address, so that packets in flight to a former care-of address still arrive while it is kept. Signalling for prefix
+// becomes a Signal, in the tunnel or not. It replaces what was bound to the same prefix.
 func (e *Engine) BindMobile(prefix netip.Prefix, tunnel Tunnel) error {
 	if err := check(prefix, tunnel); err != nil {
 		return err

@@ -41,7 +41,7 @@ func (w *Worker) decapsulate(p *packet.Packet, in PortID, o outer, depth int) {
 		return
 	}
 	if b := w.facts(h.Destination).mobile(s); b != nil {
-		w.deliver(p, h, &b.Tunnel, o)
+		w.deliver(p, h, &b.Tunnel, in, o, depth)
 		return
 	}
 	of := w.facts(h.Source)
@@ -86,8 +86,9 @@ func (w *Worker) openInner(p *packet.Packet, h *ip6.Header, t *Tunnel, o outer) 
 	return true
 }
 
-// deliver gives a packet out of the home agent's tunnel to the mobile node's kernel.
-func (w *Worker) deliver(p *packet.Packet, h *ip6.Header, t *Tunnel, o outer) {
+// deliver gives a packet out of the home agent's tunnel to the mobile node's kernel, or to its signalling (RFC 6275
+// sections 6.1.5 and 6.8).
+func (w *Worker) deliver(p *packet.Packet, h *ip6.Header, t *Tunnel, in PortID, o outer, depth int) {
 	s := w.state
 	if t.Remote != o.source {
 		w.drop(DropOuterSource)
@@ -95,6 +96,10 @@ func (w *Worker) deliver(p *packet.Packet, h *ip6.Header, t *Tunnel, o outer) {
 	}
 	if of := w.facts(h.Source); of.mobile(s) != nil || of.local(s) != nil {
 		w.drop(DropOwnSource)
+		return
+	}
+	if signalling(p.Bytes(), h) {
+		w.toSelf(p, h, in, depth)
 		return
 	}
 	if s.host == nil {

@@ -76,7 +76,7 @@ func (w *Worker) fromLink(p *packet.Packet, in PortID) {
 	if b := to.mobile(s); b != nil {
 		// A mobile node that came home is acknowledged without a tunnel, and before it is taken to be at home (RFC 6275
 		// section 11.5.5).
-		if h.Upper == ip6.MobilityHeader && !h.Fragmented {
+		if signalling(p.Bytes(), h) {
 			w.toSelf(p, h, in, 0)
 			return
 		}
@@ -88,6 +88,12 @@ func (w *Worker) fromLink(p *packet.Packet, in PortID) {
 		return
 	}
 	w.drop(DropNotOurs)
+}
+
+// signalling reports whether a packet carries what only the protocol roles know. The host's kernel would answer it with
+// an error.
+func signalling(b []byte, h *ip6.Header) bool {
+	return !h.Fragmented && (h.Upper == ip6.MobilityHeader || mobileICMP(b, h))
 }
 
 // intercept tunnels a packet from a link to the care-of address of its destination (RFC 6275 section 10.4.2).

@@ -133,3 +133,39 @@ func TestHostTalksToKedge(t *testing.T) {
 	}
 	wantCount(t, e, DeliveredHost, 1)
 }
+
+// Signalling for a home address reaches the protocol roles and never the kernel.
+func TestSignallingForHomeAddress(t *testing.T) {
+	message := ipv6(0, ha, h1, 135, 64, []byte{59, 0, 6, 0, 0, 0, 0, 0})
+	for _, tunnel := range []Tunnel{
+		{Down: true}, {Native: true}, {Local: c1, Remote: ha, Via: true, Port: ethPort, NextHop: router},
+	} {
+		e, w := mobileNode(t)
+		must(t, e.BindMobile(host(h1), tunnel))
+		for _, b := range [][]byte{message, icmp6(ha, h1, 64, 145, 0, 0, nil), tunnelled(0, ha, c1, message)} {
+			tunneled := b[6] == 41
+			if tunneled && !tunnel.Via {
+				continue
+			}
+			r := process(w, ethPort, b)
+			if len(r.Signals) != 1 || len(r.Outputs) != 0 {
+				t.Fatalf("%+v: got %+v; %v", tunnel, *r, drops(e.Counters()))
+			}
+			if s := r.Signals[0]; s.Source != ha || s.Destination != h1 || s.Tunneled != tunneled {
+				t.Errorf("got %+v", s)
+			}
+		}
+	}
+}
+
+func TestDown(t *testing.T) {
+	e, w := mobileNode(t)
+	must(t, e.BindMobile(host(h1), Tunnel{Down: true}))
+	wantICMP(t, one(t, process(w, tunPort, udp(h1, cn, 1)), tunPort), c1, h1, 1, 0)
+	wantDrop(t, e, process(w, ethPort, udp(cn, h1, 1)), DropNotTunneled)
+	wantDrop(t, e, process(w, ethPort, tunnelled(0, ha, c1, udp(cn, h1, 1))), DropOuterSource)
+	wantCount(t, e, DropUnbound, 1)
+	if e.BindAnchored(host(h1), Tunnel{Down: true}) == nil {
+		t.Error("an anchor has no bindings that are down")
+	}
+}

@@ -51,7 +51,8 @@ var signalKindNames = [...]string{"mobility-header", "mobile-icmp", "signaling-e
 
 func (k SignalKind) String() string { return signalKindNames[k] }
 
-// Signal is a packet for the protocol roles. Its destination is one of this node's own addresses.
+// Signal is a packet for the protocol roles. Its destination is one of this node's own addresses, or one that it holds as
+// a mobile node.
 type Signal struct {
 	Packet *packet.Packet
 	Kind   SignalKind
