@@ -564,3 +564,44 @@ func TestDoesNotAllocate(t *testing.T) {
 		}
 	}
 }
+
+// What does not fit the receive buffer is counted.
+func TestOverflow(t *testing.T) {
+	peer, own := testnet.New(t), testnet.New(t)
+	own.Veth("kt4-own", peer, "kt4-peer")
+	l := open(t, own, Config{Interface: "kt4-own", Buffer: 4096})
+	sender := open(t, peer, Config{Interface: "kt4-peer"})
+	for range 100 {
+		p := super(packet.UDP, 0, 1000, make([]byte, 1000), 9)
+		p.NextHop = netip.MustParseAddr("ff02::1")
+		sender.Write([]*packet.Packet{p})
+	}
+	first := l.Counters().Overflow
+	if first == 0 {
+		t.Error("nothing counted")
+	}
+	if again := l.Counters().Overflow; again < first {
+		t.Errorf("count went from %d to %d", first, again)
+	}
+}
+
+// BenchmarkForward is kernel TCP through two links, with their offloads and without.
+func BenchmarkForward(b *testing.B) {
+	for _, offload := range []bool{false, true} {
+		b.Run(fmt.Sprintf("offload=%v", offload), func(b *testing.B) {
+			from, to, la, lb := routed(b, offload, offload)
+			var wait sync.WaitGroup
+			defer wait.Wait()
+			defer la.Close()
+			defer lb.Close()
+			forward(&wait, la, lb, netip.MustParsePrefix("2001:db8:2::/64"), packet.MaxLength)
+			forward(&wait, lb, la, netip.MustParsePrefix("2001:db8:1::/64"), packet.MaxLength)
+			testnet.Echo(b, from, to, addressB, 1)
+			const size = 256 << 20
+			b.SetBytes(size)
+			for b.Loop() {
+				testnet.Transfer(b, from, to, addressB, size)
+			}
+		})
+	}
+}

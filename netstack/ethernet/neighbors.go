@@ -28,8 +28,8 @@ type attachment struct {
 // Attach gives the link its neighbour table, in place of any earlier one: a table knows the interface's link-layer
 // address, so that an interface which returns with another needs another table. The link drives the table's timers,
 // hands received messages to it and sends its frames. What else its outputs hold, undeliverable packets and events,
-// goes to report, from any goroutine that reads, writes or keeps the time; report may be nil. It must not wait for any
-// of them.
+// goes to report, from any goroutine that reads, writes or keeps the time; report may be nil. It may use the link, but
+// not close it.
 func (l *Link) Attach(table Neighbors, report func(neighbor.Output)) {
 	l.attached.Store(&attachment{table: table, report: report})
 	select {

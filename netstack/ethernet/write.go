@@ -50,9 +50,17 @@ func (l *Link) prepareWrite() {
 // neighbour's link-layer address is not known yet is copied and sent when it is, and counts as sent. Packets that
 // cannot be sent are counted and left out; the only error is netstack.ErrClosed.
 func (l *Link) Write(pkts []*packet.Packet) (int, error) {
+	a := l.attached.Load()
+	n, outs, err := l.writeAll(a, pkts)
+	for _, out := range outs {
+		a.tell(out) // with no lock held: it may use the link
+	}
+	return n, err
+}
+
+func (l *Link) writeAll(a *attachment, pkts []*packet.Packet) (n int, outs []neighbor.Output, err error) {
 	l.writing.Lock()
 	defer l.writing.Unlock()
-	a := l.attached.Load()
 	source := l.state.Load().Address
 	l.write.good = 0
 	waiting := 0
@@ -73,7 +81,7 @@ func (l *Link) Write(pkts []*packet.Packet) (int, error) {
 			if a == nil {
 				l.counters.unresolved.Add(1)
 			} else {
-				l.resolve(a, hop, p)
+				outs = append(outs, l.resolve(a, hop, p))
 				waiting++
 			}
 			pkts = pkts[1:]
@@ -88,9 +96,9 @@ func (l *Link) Write(pkts []*packet.Packet) (int, error) {
 	}
 	l.flush()
 	if l.closed.Load() {
-		return l.write.good, netstack.ErrClosed
+		return l.write.good, outs, netstack.ErrClosed
 	}
-	return l.write.good + waiting, nil
+	return l.write.good + waiting, outs, nil
 }
 
 // lookup is the link-layer address of a next hop or group (RFC 2464 section 7).
@@ -106,14 +114,14 @@ func (l *Link) lookup(a *attachment, hop netip.Addr) (packet.LinkAddress, bool) 
 }
 
 // resolve leaves a packet with the neighbour table, behind all that was queued before it.
-func (l *Link) resolve(a *attachment, hop netip.Addr, p *packet.Packet) {
+func (l *Link) resolve(a *attachment, hop netip.Addr, p *packet.Packet) neighbor.Output {
 	out := a.table.Resolve(time.Now(), hop, p)
 	l.flush()
 	good := l.write.good
 	l.queueFrames(out.Frames)
 	l.flush()
 	l.write.good = good // what the table sends is none of those given to Write
-	a.tell(out)
+	return out
 }
 
 // sendFrames sends what the neighbour table made.

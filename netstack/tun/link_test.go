@@ -284,6 +284,104 @@ func TestOpenErrors(t *testing.T) {
 	}
 }
 
+// withoutCapabilities runs f on a thread in the namespace that has none.
+func withoutCapabilities(t *testing.T, n *testnet.Namespace, f func()) {
+	t.Helper()
+	n.Do(func() {
+		header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+		var before, none [2]unix.CapUserData
+		if err := unix.Capget(&header, &before[0]); err != nil {
+			t.Fatal(err)
+		}
+		none = before
+		none[0].Effective, none[1].Effective = 0, 0
+		if err := unix.Capset(&header, &none[0]); err != nil {
+			t.Fatal(err)
+		}
+		defer func() {
+			if err := unix.Capset(&header, &before[0]); err != nil {
+				panic(err)
+			}
+		}()
+		f()
+	})
+}
+
+// An unprivileged process attaches to a persistent device of its user's; the MTU remains the device's.
+func TestAttachWithoutPrivilege(t *testing.T) {
+	n := testnet.New(t)
+	l := device(t, n, true, "2001:db8:1::a/64")
+	if err := control(l.file, func(fd int) error {
+		if err := unix.IoctlSetInt(fd, unix.TUNSETOWNER, os.Getuid()); err != nil {
+			return err
+		}
+		return unix.IoctlSetInt(fd, unix.TUNSETPERSIST, 1)
+	}); err != nil {
+		t.Fatal(err)
+	}
+	l.Close()
+	for _, offload := range []bool{true, false} {
+		withoutCapabilities(t, n, func() {
+			again, err := Open(testName, 1400, offload)
+			if err != nil {
+				t.Errorf("offload %v: %v", offload, err)
+				return
+			}
+			defer again.Close()
+			if again.MTU() != 1500 || again.Features() != 0 != offload {
+				t.Errorf("offload %v: MTU %d, features %b", offload, again.MTU(), again.Features())
+			}
+		})
+	}
+	withoutCapabilities(t, n, func() {
+		var open *OpenError
+		if _, err := Open("kt4-new", 1400, true); !errors.Is(err, os.ErrPermission) || !errors.As(err, &open) ||
+			open.Step != CreateDevice {
+			t.Errorf("made a device without privilege: %v", err)
+		}
+	})
+}
+
+// A device handed over as an open file keeps the offloads that it was made with.
+func TestOpenFile(t *testing.T) {
+	n := testnet.New(t)
+	device(t, n, true, "2001:db8:1::a/64").Close()
+	for _, flags := range []uint16{unix.IFF_TUN | unix.IFF_NO_PI, unix.IFF_TUN | unix.IFF_NO_PI | unix.IFF_VNET_HDR, unix.IFF_TAP | unix.IFF_NO_PI} {
+		n.Do(func() {
+			fd, err := unix.Open(node, unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			request, _ := unix.NewIfreq(testName)
+			request.SetUint16(flags)
+			if err := unix.IoctlIfreq(fd, unix.TUNSETIFF, request); err != nil {
+				t.Fatal(err)
+			}
+			l, err := OpenFile(os.NewFile(uintptr(fd), node), 1400)
+			if flags&unix.IFF_TUN == 0 {
+				if !errors.Is(err, unix.EINVAL) {
+					t.Errorf("TAP device: %v", err)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer l.Close()
+			if l.Name() != testName || l.MTU() != 1400 || l.Features() != 0 != (flags&unix.IFF_VNET_HDR != 0) {
+				t.Errorf("%s, MTU %d, features %b", l.Name(), l.MTU(), l.Features())
+			}
+		})
+	}
+	null, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := OpenFile(null, 1400); err == nil {
+		t.Error("took a file that is no device")
+	}
+}
+
 func TestRemedyForEveryCause(t *testing.T) {
 	seen := map[string]bool{}
 	for _, e := range []*OpenError{
@@ -303,5 +401,32 @@ func TestRemedyForEveryCause(t *testing.T) {
 	noNode := (&OpenError{Step: OpenNode, Err: unix.ENOENT}).Remedy()
 	if noDriver := (&OpenError{Step: OpenNode, Err: ErrNoDriver}).Remedy(); noDriver != noNode {
 		t.Errorf("remedy for a missing driver %+v", noDriver)
+	}
+}
+
+// BenchmarkTransfer is kernel TCP between two devices back to back.
+func BenchmarkTransfer(b *testing.B) {
+	for _, c := range []struct{ offload, whole bool }{{false, false}, {true, false}, {true, true}} {
+		b.Run(fmt.Sprintf("offload=%v,whole=%v", c.offload, c.whole), func(b *testing.B) {
+			na, nb := testnet.New(b), testnet.New(b)
+			la, lb := device(b, na, c.offload, "2001:db8:1::a/64"), device(b, nb, c.offload, "2001:db8:1::b/64")
+			room := packet.SmallLength
+			if c.whole {
+				room = packet.MaxLength
+				la.KeepSuperPackets()
+				lb.KeepSuperPackets()
+			}
+			var wait sync.WaitGroup
+			defer wait.Wait()
+			defer la.Close()
+			defer lb.Close()
+			pump(&wait, la, lb, room)
+			pump(&wait, lb, la, room)
+			const size = 256 << 20
+			b.SetBytes(size)
+			for b.Loop() {
+				testnet.Transfer(b, na, nb, addressB, size)
+			}
+		})
 	}
 }

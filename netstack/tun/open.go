@@ -55,8 +55,9 @@ func OpenFile(file *os.File, mtu int) (*Link, error) {
 		}
 		return unix.IoctlIfreq(fd, unix.TUNGETIFF, request)
 	})
-	if err == nil && request.Uint16()&(unix.IFF_TUN|unix.IFF_NO_PI) != unix.IFF_TUN|unix.IFF_NO_PI {
-		err = fmt.Errorf("flags %#x, want IFF_TUN and IFF_NO_PI: %w", request.Uint16(), unix.EINVAL)
+	// IFF_NO_PI cannot be asked for: the kernel reports IFF_NOFILTER in the same bit.
+	if err == nil && request.Uint16()&unix.IFF_TUN == 0 {
+		err = fmt.Errorf("flags %#x, want IFF_TUN: %w", request.Uint16(), unix.EINVAL)
 	}
 	if err != nil {
 		file.Close()
