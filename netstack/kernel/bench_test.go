@@ -9,7 +9,7 @@ import (
 	"github.com/vishvananda/netns"
 )
 
-// BenchmarkChange makes a change and undoes it: two lines that must be on the disk, two netlink requests.
+// BenchmarkChange makes a change and undoes it: two lines of the journal, two netlink requests.
 func BenchmarkChange(b *testing.B) {
 	runtime.LockOSThread() // for good: the thread ends with the goroutine, and its namespace with it
 	own, err := netns.New()

@@ -25,7 +25,8 @@ const compactAt = 64 << 10
 //	{"change":1,"sysctl":{"path":"net/ipv6/conf/all/forwarding","original":"0","value":"1"}}
 //	{"undone":1}
 //
-// A line is on the disk before its change is made. If kedge dies between the two, undoing finds nothing to undo. A last
+// A line is written before its change is made; nobody waits for the disk, since changes and journal are void together when
+// the machine goes down. If kedge dies between the two, undoing finds nothing to undo. A last
 // line without its end is a change that was never made.
 type Journal struct {
 	path string
@@ -224,13 +225,7 @@ func (j *Journal) rewrite() error {
 		return fmt.Errorf("journal: %w", err)
 	}
 	if _, err = file.Write(content.Bytes()); err == nil {
-		err = file.Sync()
-	}
-	if err == nil {
 		err = os.Rename(j.path+".new", j.path)
-	}
-	if err == nil {
-		err = syncDirectory(filepath.Dir(j.path))
 	}
 	if err != nil {
 		return errors.Join(fmt.Errorf("journal: %w", err), file.Close())
@@ -240,15 +235,6 @@ func (j *Journal) rewrite() error {
 	}
 	j.file, j.size = file, content.Len()
 	return nil
-}
-
-func syncDirectory(path string) error {
-	directory, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer directory.Close()
-	return directory.Sync()
 }
 
 func (j *Journal) append(l line) error {
@@ -265,9 +251,6 @@ func (j *Journal) append(l line) error {
 		return errors.Join(fmt.Errorf("journal: %w", err), j.rewrite())
 	}
 	j.size += len(text)
-	if err := j.file.Sync(); err != nil {
-		return fmt.Errorf("journal: %w", err)
-	}
 	return nil
 }
 
