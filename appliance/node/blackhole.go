@@ -9,7 +9,7 @@ import (
 
 // blackhole is a route that makes the host's kernel drop what arrives for an address of kedge's own. The kernel sees every
 // frame that kedge sees; one that forwards would send each of them back out. It is made and removed on a goroutine of its
-// own: the journal waits for the disk, and a handoff does not wait for the journal.
+// own: a handoff does not wait for the journal and the kernel.
 type blackhole struct {
 	mu      sync.Mutex // guards change, and orders making before removing
 	change  *kernel.Change

@@ -33,6 +33,7 @@ func (d *device) open() error {
 	if err != nil {
 		return err
 	}
+	l.KeepSuperPackets() // what the kernel has not cut up is classified and encapsulated once
 	if err := d.steer(); err != nil {
 		l.Close()
 		return err

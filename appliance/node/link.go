@@ -17,7 +17,6 @@ import (
 	"kedge/netstack/neighbor"
 	"kedge/netstack/packet"
 	"kedge/signaling"
-	"kedge/signaling/discovery"
 	"kedge/signaling/movement"
 )
 
@@ -352,12 +351,6 @@ func (l *link) undefend(now time.Time, a netip.Addr) { l.release(now, a) }
 func (l *link) probe(now time.Time, a netip.Addr) {
 	l.probes[a] = true
 	l.ask(func(t *neighbor.Table) neighbor.Output { return t.Probe(now, a) })
-}
-
-// serveAnycast makes the node one of the home agents that answer to the home-agents anycast address of a prefix (RFC 6275
-// section 8.4).
-func (l *link) serveAnycast(now time.Time, prefix netip.Prefix) {
-	l.addAddress(now, movement.AddAddress{Address: netip.PrefixFrom(discovery.HomeAgentsAnycast(prefix), prefix.Bits()), Detection: movement.Assigned})
 }
 
 func (l *link) show() control.Link {

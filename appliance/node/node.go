@@ -15,6 +15,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -26,6 +27,8 @@ import (
 	"kedge/netstack/kernel"
 	"kedge/netstack/tun"
 	"kedge/signaling"
+	"kedge/signaling/discovery"
+	"kedge/signaling/movement"
 )
 
 const (
@@ -126,7 +129,7 @@ func Run(ctx context.Context, cfg *config.Config, log *slog.Logger) (err error) 
 	}
 
 	if err := n.openLinks(running, run); err != nil {
-		return err
+		return explain(err)
 	}
 	run("control API", func(ctx context.Context) error { return control.Serve(ctx, listener, n) })
 	run("link events", n.watch)
@@ -142,6 +145,7 @@ func (n *Node) work(ctx, running context.Context) error {
 	if m := n.cfg.MobileNode; m != nil {
 		n.hold(netip.PrefixFrom(m.HomeAddress, 128))
 	}
+	n.serveDiscovery(time.Now())
 	effects, err := n.role.start(time.Now())
 	if err != nil {
 		n.log.Warn("restored with loss", "error", err)
@@ -164,6 +168,24 @@ func (n *Node) work(ctx, running context.Context) error {
 		return context.Cause(running)
 	}
 	return nil
+}
+
+// serveDiscovery makes a home agent answer to the home-agents anycast addresses of its prefixes (RFC 6275 section 8.4): on
+// the home link, or where the prefixes are routed to it.
+func (n *Node) serveDiscovery(now time.Time) {
+	h := n.cfg.HomeAgent
+	if h == nil {
+		return
+	}
+	for _, l := range n.links {
+		if l.cfg.Interface == h.HomeLink || h.HomeLink == "" && slices.ContainsFunc(l.cfg.Addresses, func(p netip.Prefix) bool { return p.Addr() == h.Address }) {
+			for _, p := range h.HomePrefixes {
+				if a := discovery.HomeAgentsAnycast(p); a.IsValid() {
+					l.addAddress(now, movement.AddAddress{Address: netip.PrefixFrom(a, p.Bits()), Detection: movement.Assigned})
+				}
+			}
+		}
+	}
 }
 
 func (n *Node) openJournal() (err error) {
