@@ -1,6 +1,7 @@
 package mobilenode
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -38,10 +39,7 @@ func (m *Machine) handleAcknowledgement(now time.Time, ba *mh.BindingAcknowledge
 		m.again(now, signaling.Report{Kind: SequenceAdopted, Sequence: ba.Sequence, Status: uint8(ba.Status),
 			Detail: "the home agent had a later sequence number"})
 	case ba.Status == mh.StatusIDMismatch:
-		stamp, _ := auth.Timestamp(ba.Options)
-		m.clock.Resynchronise(stamp, now)
-		m.again(now, signaling.Report{Kind: ClockAdjusted, Sequence: ba.Sequence, Status: uint8(ba.Status),
-			Detail: "the home agent's clock differs from this node's"})
+		m.resynchronise(now, ba, t)
 	case r.purpose != register && (ba.Status.Accepted() || ba.Status == mh.StatusNotHomeAgent):
 		// A home agent without a binding answers a deregistration with 133 (section 10.3.2), and that is as good.
 		m.deregistered()
@@ -110,6 +108,29 @@ func (m *Machine) again(now time.Time, why signaling.Report) {
 	if r.resent <= maxResent {
 		r.at, r.wait = now, 0
 	}
+}
+
+// resynchronise takes in a status 144, which has two causes that the home agent's time in the answer tells apart, to the
+// second. Either the timestamp was out of the window: then its time is taken over. Or it has accepted one as late before,
+// as it has when updates are doubled or overtake each other on their way: then the clock is right, setting it back would
+// make what follows earlier still, and another update is later by itself.
+func (m *Machine) resynchronise(now time.Time, ba *mh.BindingAcknowledgement, t *transmission) {
+	r := &m.request
+	stamp, _ := auth.Timestamp(ba.Options)
+	ahead := stamp.Time().Sub(t.timestamp.Time())
+	window := cmp.Or(m.cfg.Association.Window, auth.DefaultWindow)
+	report := signaling.Report{Kind: ClockAdjusted, Sequence: ba.Sequence, Status: uint8(ba.Status),
+		Detail: fmt.Sprintf("the home agent's clock is %v ahead of this node's", ahead)}
+	switch {
+	case ahead >= time.Second, ahead <= -window-time.Second, ahead <= -window && r.resent > 0:
+		m.clock.Resynchronise(stamp, now)
+	case t.sequence == m.sequence:
+		report.Kind, report.Detail = TimestampOvertaken, "the home agent had accepted a later timestamp"
+	default:
+		// The answer to the later one is on its way.
+		return
+	}
+	m.again(now, report)
 }
 
 // errNoLifetime is of an acknowledgement that accepts a registration for no time at all.

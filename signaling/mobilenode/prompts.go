@@ -18,6 +18,11 @@ func (m *Machine) prompt(now time.Time, doubtful bool) bool {
 		m.counters.PromptsIgnored++
 		return false
 	}
+	if r := &m.request; r.purpose == register && len(r.sent) > 0 && now.Sub(r.sent[len(r.sent)-1].at) < promptInterval {
+		// One has just left, which the prompt may have crossed.
+		m.counters.PromptsIgnored++
+		return false
+	}
 	m.promptAfter = now.Add(promptInterval)
 	m.entry.doubtful = m.entry.doubtful || doubtful
 	if m.request.purpose == register {

@@ -25,6 +25,8 @@ const (
 	// SequenceAdopted and ClockAdjusted are of statuses 135 and 144.
 	SequenceAdopted signaling.ReportKind = "sequence-number-adopted"
 	ClockAdjusted   signaling.ReportKind = "clock-adjusted"
+	// TimestampOvertaken is of a status 144 that has other reasons than the clock.
+	TimestampOvertaken signaling.ReportKind = "timestamp-overtaken"
 	// HomeAgentDiscovered and HomeAgentNotFound are of dynamic home agent address discovery; HomeAgentChanged of trying
 	// the next that it found.
 	HomeAgentDiscovered signaling.ReportKind = "home-agent-discovered"

@@ -399,6 +399,24 @@ func TestRFC6275_11_5_4_CareOfPrefixIsTheDefaultRouters(t *testing.T) {
 	}
 }
 
+func TestRouterHeardInPassingDoesNotPutItsPrefixOnLink(t *testing.T) {
+	b := newBench(t)
+	b.attach()
+	b.now = b.now.Add(time.Minute)
+	b.do(advertise(routerB, prefixB))
+	if on := b.m.Attachment().OnLink; !slices.Equal(on, []netip.Prefix{prefixA}) {
+		t.Errorf("on-link %v", on)
+	}
+	b.now = b.now.Add(time.Minute)
+	out := b.do(RouterUnreachable{routerA})
+	if on := b.m.Attachment().OnLink; !slices.Equal(on, []netip.Prefix{prefixB}) {
+		t.Errorf("on-link %v", on)
+	}
+	if p := effectsOf[ProbeRouter](out); len(p) != 1 || p[0].Router != routerB {
+		t.Errorf("probes %v of a router not heard for a minute", p)
+	}
+}
+
 func TestReportsEachLinksFirstAdvertisement(t *testing.T) {
 	b := newBench(t)
 	b.attach()

@@ -58,6 +58,10 @@ func (m *Machine) settle(now time.Time) {
 		if !router.IsValid() && m.up && m.cfg.Autoconfigure && !m.solicitation.running() {
 			m.solicitation.begin(now)
 		}
+		if r := m.findRouter(router); r != nil && r.heard.Before(now) {
+			// It may be gone for as long as the one before.
+			m.emit(ProbeRouter{router})
+		}
 	}
 	next := m.detached()
 	if m.up {
@@ -195,7 +199,9 @@ func (m *Machine) fitter(now time.Time, a, b *prefix) bool {
 	return a.validUntil.IsZero() || a.validUntil.After(b.validUntil)
 }
 
-// onLink lists the prefixes that are on-link, those of the operator's addresses first.
+// onLink lists the prefixes that are on-link, those of the operator's addresses first. Of those that routers advertise it
+// takes the default router's: another router in the list may have been heard in passing, elsewhere, and its prefixes be out
+// of reach. What is on-link after all is reached through the default router too.
 func (m *Machine) onLink() []netip.Prefix {
 	var list []netip.Prefix
 	for i := range m.static {
@@ -207,8 +213,8 @@ func (m *Machine) onLink() []netip.Prefix {
 		return list
 	}
 	for i := range m.prefixes {
-		if p := m.prefixes[i].prefix; m.prefixes[i].onLink && !slices.Contains(list, p) {
-			list = append(list, p)
+		if p := &m.prefixes[i]; p.onLink && p.advertisers.has(m.router) && !slices.Contains(list, p.prefix) {
+			list = append(list, p.prefix)
 		}
 	}
 	return list
