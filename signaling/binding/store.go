@@ -31,7 +31,8 @@ func (c *Cache) save(b *Binding) error {
 	return nil
 }
 
-// Load takes the store's bindings in. Those that expired before now are taken in too, and are due at once. A record that
+// Load takes the store's bindings in. Those that expired before now are taken in too, and are due at once; none lasts longer
+// from now than its lifetime, even if the clock went back. A record that
 // cannot be read, or that the limits leave no room for, is left out and reported in the joined error, which wraps
 // ErrRecord, ErrFull or ErrOwnerFull then; any other error is the store's.
 func (c *Cache) Load(now time.Time) error {
@@ -47,7 +48,11 @@ func (c *Cache) Load(now time.Time) error {
 		b, err := ParseRecord(key, record)
 		if err == nil {
 			// Read off the wall clock once; from here on the monotonic clock counts.
-			b.Expires = now.Add(b.Expires.Sub(now.Round(0)))
+			left := b.Expires.Sub(now.Round(0))
+			if b.Flags&Invalid == 0 {
+				left = min(left, b.Lifetime)
+			}
+			b.Expires = now.Add(left)
 			b.Since = now.Add(b.Since.Sub(now.Round(0)))
 			err = c.Put(b)
 		}

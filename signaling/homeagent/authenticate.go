@@ -68,8 +68,8 @@ func (m *Machine) authenticate(now time.Time, q *request) bool {
 	q.association = &a
 	q.timestamp, err = auth.Timestamp(q.update.Options)
 	if err == nil {
-		if err = a.Fresh(q.timestamp, m.lastTimestamp(q), now); err != nil {
-			q.timestamp = auth.MismatchReply(q.timestamp, now)
+		if err = a.Fresh(q.timestamp, m.lastTimestamp(q), m.clock(now)); err != nil {
+			q.timestamp = auth.MismatchReply(q.timestamp, m.clock(now))
 		}
 	}
 	if err != nil {

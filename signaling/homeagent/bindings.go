@@ -73,6 +73,9 @@ func (m *Machine) Restore(now time.Time) ([]signaling.Effect, error) {
 	err := m.cache.Load(now)
 	var ended []binding.Binding
 	for b := range m.cache.All() {
+		if b.Timestamp != 0 {
+			m.ahead = max(m.ahead, mh.NTPTime(b.Timestamp).Time().Sub(now))
+		}
 		home := b.Home.Addr()
 		switch {
 		case b.Flags&binding.Invalid != 0:

@@ -89,6 +89,9 @@ func (c *Config) Check() error {
 		if _, ok := c.Associations[n.SPI]; !ok && n.SPI != 0 {
 			wrong("mobile node %s: there is no security association with SPI %d", n.name(), n.SPI)
 		}
+		if n.HomeAddress.IsValid() && n.HomeAddress == c.Address {
+			wrong("mobile node %s: home address %v is the home agent's own", n.name(), n.HomeAddress)
+		}
 		if n.HomeAddress.IsValid() && c.prefixOf(n.HomeAddress) == nil {
 			wrong("mobile node %s: home address %v is in no home prefix", n.name(), n.HomeAddress)
 		}

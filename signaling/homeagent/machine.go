@@ -50,6 +50,9 @@ type Machine struct {
 	byID       map[string]*MobileNode
 	exclusive  map[uint32]bool
 	networking bool
+	// start and ahead make the clock that timestamps are held against.
+	start time.Time
+	ahead time.Duration
 	// memory is how long after its end a binding's timestamp is remembered.
 	memory time.Duration
 
@@ -81,6 +84,7 @@ func New(cfg Config, now time.Time) (*Machine, error) {
 		byHome:      make(map[netip.Addr]*MobileNode),
 		byID:        make(map[string]*MobileNode),
 		exclusive:   make(map[uint32]bool),
+		start:       now,
 		memory:      maxDeleteTimeout,
 		cache:       binding.New(now, binding.Limits{Total: cfg.MaxBindings, PerOwner: cfg.MaxBindingsPerNode}, cfg.Store),
 		pending:     newPendings(),
@@ -193,6 +197,11 @@ func (m *Machine) requestRefresh(b *binding.Binding) {
 	m.do(signaling.Report{Kind: BindingRefreshRequestSent, Home: home, CareOf: b.CareOf, Sequence: b.Sequence})
 }
 
+// clock is the home agent's time of day for RFC 4285 section 6. It runs on from the start by the monotonic clock, and is
+// ahead of the host's after a restart with a clock that went back: were it to follow a step back, all timestamps would be
+// older than the last accepted, and no mobile node could refresh. As it is, those whose clock differs resynchronise.
+func (m *Machine) clock(now time.Time) time.Time { return m.start.Add(now.Sub(m.start) + m.ahead) }
+
 // put stores b and reports what the store says. The error is one of the limits'.
 func (m *Machine) put(b binding.Binding) error {
 	err := m.cache.Put(b)
@@ -207,7 +216,10 @@ func (m *Machine) forget(home netip.Prefix) {
 // valid is the binding of home, if there is one that is not Invalid.
 func (m *Machine) valid(home netip.Addr) (binding.Binding, bool) {
 	b, ok := m.cache.Get(host(home))
-	return b, ok && b.Flags&binding.Invalid == 0
+	if !ok || b.Flags&binding.Invalid != 0 {
+		return binding.Binding{}, false
+	}
+	return b, true
 }
 
 func host(a netip.Addr) netip.Prefix { return netip.PrefixFrom(a, 128) }

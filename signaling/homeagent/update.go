@@ -171,18 +171,18 @@ func (q *request) owner() string {
 // prohibits says why the mobile node may not have the home address; empty if it may.
 func (m *Machine) prohibits(q *request, prefix netip.Prefix) string {
 	switch n := q.node; {
+	case n == nil && !m.cfg.AllowAnyMobileNode:
+		return "mobile node is not known"
+	case n != nil && n.HomeAddress.IsValid() && n.HomeAddress != q.home:
+		return "home address is not the mobile node's"
+	case n != nil && n.Identifier != "" && q.identifier != nil && n.Identifier != q.identifier.Identifier:
+		return "home address is another mobile node's"
+	case n != nil && n.HomeAddress.IsValid():
+		return ""
 	case q.home == m.cfg.Address:
 		return "home address is the home agent's own"
 	case q.home == prefix.Masked().Addr() && prefix.Bits() < 127, q.home == discovery.HomeAgentsAnycast(prefix):
 		return "home address is an anycast address"
-	case n == nil && !m.cfg.AllowAnyMobileNode:
-		return "mobile node is not known"
-	case n == nil:
-		return ""
-	case n.HomeAddress.IsValid() && n.HomeAddress != q.home:
-		return "home address is not the mobile node's"
-	case n.Identifier != "" && q.identifier != nil && n.Identifier != q.identifier.Identifier:
-		return "home address is another mobile node's"
 	}
 	return ""
 }
