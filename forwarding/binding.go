@@ -37,13 +37,17 @@ func (e *Engine) UnbindAnchored(prefix netip.Prefix) {
 // Host port with a source in it are encapsulated into the tunnel (or sent natively); packets out of the tunnel with a
 // destination in it go to the Host port if the outer source is tunnel.Remote. The outer destination may be any own
 // address, so that packets in flight to a former care-of address still arrive while it is kept. Signalling for prefix
-// becomes a Signal, in the tunnel or not. It replaces what was bound to the same prefix.
+// becomes a Signal, in the tunnel or not. It replaces what was bound to the same prefix; if that had another care-of
+// address, what was learned of the path's MTU is forgotten.
 func (e *Engine) BindMobile(prefix netip.Prefix, tunnel Tunnel) error {
 	if err := check(prefix, tunnel); err != nil {
 		return err
 	}
 	b := &binding{tunnel}
 	e.change(func(s *state) {
+		if old, ok := s.mobile.Get(prefix.Masked()); ok && old.Local != b.Local && b.Remote.IsValid() {
+			s.paths = s.paths.DeletePersist(netip.PrefixFrom(b.Remote, 128))
+		}
 		s.mobile = s.mobile.InsertPersist(prefix.Masked(), b)
 		s.anyMobile = true
 	})

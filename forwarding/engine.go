@@ -14,7 +14,8 @@
 //	Ethernet -> own address, next header 41 -> decapsulated:
 //	    destination held by this mobile node, from its home agent -> TUN
 //	    source served by this anchor, from its care-of address -> routed, another tunnel, or this node
-//	Ethernet -> own address, anything else -> host, signalling or neighbour discovery
+//	Ethernet -> own address, anything else -> host or signalling
+//	Ethernet -> neighbour discovery, whatever its destination -> Result.Neighbor
 //	Ethernet -> destination served by this anchor -> tunnel to the care-of address
 //
 // Multicast is not carried through tunnels in either direction (RFC 6275 section 10.4.3 makes it optional): such
@@ -96,7 +97,7 @@ type Engine struct {
 	retired [counterCount]uint64
 }
 
-// state is what workers read. Everything in it is immutable, but path.
+// state is what workers read. Everything in it is immutable.
 type state struct {
 	// generation is different in every state.
 	generation uint64

@@ -84,6 +84,20 @@ func TestLearnedPathMTUExpires(t *testing.T) {
 	}
 }
 
+// Another care-of address is another path.
+func TestLearnedPathMTUEndsWithTheCareOfAddress(t *testing.T) {
+	e, _ := mobileNode(t)
+	e.SetPathMTU(ha, 1400, start)
+	must(t, e.BindMobile(host(h1), Tunnel{Local: c1, Remote: ha})) // a refresh
+	if got := e.PathMTU(ha, start); got != 1400 {
+		t.Errorf("after a refresh %d", got)
+	}
+	must(t, e.BindMobile(host(h1), Tunnel{Local: c2, Remote: ha}))
+	if got := e.PathMTU(ha, start); got != 0 {
+		t.Errorf("after a move %d", got)
+	}
+}
+
 func TestPacketTooBigGoesWhereThePacketCameFrom(t *testing.T) {
 	t.Run("host", func(t *testing.T) {
 		_, w := mobileNode(t)

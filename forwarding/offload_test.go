@@ -178,6 +178,22 @@ func TestOffloadThatDoesNotFit(t *testing.T) {
 	wantDrop(t, e, w.Process(start, ethPort, []*packet.Packet{p}), DropOffload)
 }
 
+func TestJumboSegments(t *testing.T) {
+	e, w := anchor(t)
+	must(t, e.SetPort(Port{ID: ethPort, MTU: 9000}))
+	var pkts []*packet.Packet
+	for range 20 {
+		pkts = append(pkts, super(packet.TCP, tcp(cn, h1, 0x10, nil, 60000), 8900))
+	}
+	out := sent(w.Process(start, ethPort, pkts), ethPort)
+	if len(out) != 140 {
+		t.Fatalf("%d segments; %v", len(out), drops(e.Counters()))
+	}
+	for _, b := range out {
+		checkTransport(t, b[40:])
+	}
+}
+
 // The buffers of one batch are bounded.
 func TestScratchIsBounded(t *testing.T) {
 	e, w := anchor(t)

@@ -114,7 +114,7 @@ func TestAgainstSlowHomeAgent(t *testing.T) {
 			a[15] = byte(1 + random.IntN(4))
 			return netip.AddrFrom16(a)
 		}
-		any := func() netip.Addr {
+		anybody := func() netip.Addr {
 			return []func() netip.Addr{home, home, careOf, func() netip.Addr { return ha }}[random.IntN(4)]()
 		}
 		for range 200 {
@@ -131,7 +131,7 @@ func TestAgainstSlowHomeAgent(t *testing.T) {
 					s.bound = slices.Delete(s.bound, i, i+1)
 				}
 			}
-			b := udp(any(), any(), random.IntN(1500))
+			b := udp(anybody(), anybody(), random.IntN(1500))
 			b[7] = []byte{0, 1, 2, 64}[random.IntN(4)]
 			if random.IntN(2) == 0 {
 				b = tunnelled(0, careOf(), ha, b)

@@ -17,9 +17,7 @@ const (
 	ParameterProblem       = 4
 	// FirstInformational is the lowest type that is not an error.
 	FirstInformational = 128
-	EchoRequest        = 128
 	Query              = 130 // multicast listener discovery, RFC 2710
-	Report             = 131
 	Done               = 132
 	RouterSolicitation = 133
 	Redirect           = 137
