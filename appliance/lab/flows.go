@@ -138,8 +138,7 @@ func (s *session) endFlows(f *flows, moves []measure.Move, end int64) {
 		p.running.Stop()
 		r := report.Probe{Probe: p.spec, Downlink: p.running.Downlink.Snapshot(), Uplink: p.running.Uplink.Snapshot()}
 		r.Handoffs = measure.Handoffs(moves, r.Downlink, r.Uplink, events, end)
-		r.Foreign = measure.Classify("foreign", r.Handoffs, false)
-		r.Home = measure.Classify("home", r.Handoffs, true)
+		r.Classes = measure.Classify(r.Handoffs)
 		s.result.Probes = append(s.result.Probes, r)
 	}
 	for _, d := range f.downloads {

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/term"
 
 	"kedge/appliance/lab/report"
+	"kedge/appliance/lab/space"
 	"kedge/appliance/lab/topology"
 )
 
@@ -58,12 +59,13 @@ func inner() error {
 		// The outer process is gone, and nobody waits for a report.
 		os.Exit(exitInterrupted)
 	}()
+	favoured := space.FavourSession()
 	p := newProgress(os.Stdout, term.IsTerminal(int(os.Stdout.Fd())))
 	result, events, err := run(ctx, o.Lab, o.ForeignMoves, p)
 	if err != nil {
 		return err
 	}
-	result.Command, result.Rootless = o.Command, o.Rootless
+	result.Command, result.Rootless, result.Favoured = o.Command, o.Rootless, favoured
 	if err := errors.Join(save(result), events.save("events.jsonl"), result.Text(os.Stdout)); err != nil {
 		return err
 	}

@@ -98,7 +98,7 @@ func runOuter(name string, opt options) error {
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	defer signal.Stop(signals)
-	orders, err := command(cmd, order{Lab: lab, ForeignMoves: opt.foreignMoves, Command: commandLine(), Rootless: rootless(cmd)})
+	orders, err := command(cmd, space.StartFavoured, order{Lab: lab, ForeignMoves: opt.foreignMoves, Command: commandLine(), Rootless: rootless(cmd)})
 	if err != nil {
 		return err
 	}
@@ -122,14 +122,14 @@ func commandLine() string {
 }
 
 // command starts an inner process and gives it its order. The file stays open as long as the process shall live.
-func command(cmd *exec.Cmd, o order, files ...*os.File) (*os.File, error) {
+func command(cmd *exec.Cmd, start func(*exec.Cmd) error, o order, files ...*os.File) (*os.File, error) {
 	read, write, err := os.Pipe()
 	if err != nil {
 		return nil, err
 	}
 	defer read.Close()
 	cmd.ExtraFiles = append([]*os.File{read}, files...)
-	if err := cmd.Start(); err != nil {
+	if err := start(cmd); err != nil {
 		write.Close()
 		return nil, space.Explain(err)
 	}
@@ -184,7 +184,7 @@ func upOuter(name string, opt options) error {
 	cmd := space.Isolated(true, "lab", "inner")
 	cmd.Dir = output
 	cmd.Stdout, cmd.Stderr = log, log
-	orders, err := command(cmd, order{Lab: lab, Up: true, Command: commandLine(), Rootless: rootless(cmd)}, listening, write)
+	orders, err := command(cmd, (*exec.Cmd).Start, order{Lab: lab, Up: true, Command: commandLine(), Rootless: rootless(cmd)}, listening, write)
 	write.Close()
 	if err != nil {
 		os.Remove(socketPath(lab.Name))

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"runtime"
+	"strconv"
 	"strings"
 	"time"
 
@@ -43,7 +44,7 @@ type session struct {
 func start(ctx context.Context, lab *topology.Lab, p *progress) (*session, error) {
 	s := &session{
 		lab: lab, children: &space.Children{}, progress: p, captures: map[string]*capture.Capture{},
-		result: &report.Result{Lab: lab, Machine: machine(), Began: time.Now()},
+		result: &report.Result{Lab: lab, Machine: machine(), Processors: runtime.NumCPU(), Load: load(), Began: time.Now()},
 	}
 	if err := space.Furnish(); err != nil {
 		return nil, err
@@ -121,6 +122,14 @@ func (s *session) stop() {
 	s.result.Ended = time.Now()
 }
 
+// load is how many processes wanted to run at a time, on average over the last minute.
+func load() float64 {
+	text, _ := os.ReadFile("/proc/loadavg")
+	first, _, _ := strings.Cut(string(text), " ")
+	v, _ := strconv.ParseFloat(first, 64)
+	return v
+}
+
 // run is a whole lab: up, traffic, moves, down. The result is never nil once the network stands.
 func run(ctx context.Context, lab *topology.Lab, foreignMoves int, p *progress) (*report.Result, *journal, error) {
 	steps, err := lab.Steps(foreignMoves)
@@ -185,7 +194,7 @@ func (s *session) moves(ctx context.Context, steps []topology.Step, f *flows) ([
 		}
 		since = time.Now()
 		m := measure.Move{
-			Node: step.Node, Interface: step.Interface, From: step.From, To: step.To, Home: step.Home,
+			Node: step.Node, Interface: step.Interface, From: step.From, To: step.To, Class: step.Class,
 			Unplugged: unplugged, Plugged: plugged,
 		}
 		made = append(made, m)

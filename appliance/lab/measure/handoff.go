@@ -5,14 +5,14 @@ import (
 	"slices"
 	"time"
 
+	"kedge/appliance/lab/topology"
 	"kedge/appliance/lab/traffic"
 )
 
 // Move is a move that was made.
 type Move struct {
 	Node, Interface, From, To string
-	// Home is set if it leaves or reaches the home link.
-	Home bool
+	Class                     topology.MoveClass
 	// Unplugged and Plugged are when the old link was taken away and when the new one was there.
 	Unplugged, Plugged int64
 }
@@ -67,7 +67,7 @@ func since(t, start int64) *time.Duration {
 
 // Class is the moves of one kind and their figures.
 type Class struct {
-	Name             string
+	Name             topology.MoveClass
 	Moves            int
 	Unrecovered      int
 	Downlink, Uplink Summary
@@ -86,13 +86,23 @@ func (p Parts) List() []*time.Duration {
 	return []*time.Duration{p.LinkUp, p.Advertisement, p.CareOfUsable, p.UpdateSent, p.Acknowledgement, p.FirstDownlink, p.FirstUplink}
 }
 
-// Classify summarises the handoffs whose Home is home.
-func Classify(name string, handoffs []Handoff, home bool) Class {
+// Classify summarises the handoffs of each class that there are any of.
+func Classify(handoffs []Handoff) []Class {
+	var classes []Class
+	for _, name := range topology.MoveClasses {
+		if c := classify(name, handoffs); c.Moves > 0 {
+			classes = append(classes, c)
+		}
+	}
+	return classes
+}
+
+func classify(name topology.MoveClass, handoffs []Handoff) Class {
 	c := Class{Name: name, Parts: make([]Summary, len(PartNames))}
 	var down, up []time.Duration
 	parts := make([][]time.Duration, len(PartNames))
 	for _, h := range handoffs {
-		if h.Home != home {
+		if h.Class != name {
 			continue
 		}
 		c.Moves++

@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"kedge/appliance/lab/topology"
 	"kedge/appliance/lab/traffic"
 )
 
@@ -93,13 +94,17 @@ func TestSummarise(t *testing.T) {
 }
 
 func TestClassify(t *testing.T) {
-	moves := []Move{{Node: "mn", Unplugged: 1000 * msec, Plugged: 1000 * msec}, {Node: "mn", Home: true, Unplugged: 2000 * msec, Plugged: 2001 * msec}}
+	moves := []Move{{Node: "mn", Class: topology.ForeignMove, Unplugged: 1000 * msec, Plugged: 1000 * msec}, {Node: "mn", Class: topology.ReturningMove, Unplugged: 2000 * msec, Plugged: 2001 * msec}}
 	down := stream(3000*msec, func(sent int64) bool {
 		return sent >= 990*msec && sent < 1030*msec || sent >= 1990*msec && sent < 2090*msec
 	})
 	up := stream(3000*msec, func(int64) bool { return false })
 	h := Handoffs(moves, down, up, nil, 3000*msec)
-	foreign, home := Classify("foreign", h, false), Classify("home", h, true)
+	classes := Classify(h)
+	if len(classes) != 2 || classes[0].Name != topology.ForeignMove || classes[1].Name != topology.ReturningMove {
+		t.Fatalf("%+v", classes)
+	}
+	foreign, home := classes[0], classes[1]
 	if foreign.Moves != 1 || foreign.Downlink.Median != 41*time.Millisecond || foreign.Uplink.Median != time.Millisecond || foreign.LostMax != 40 {
 		t.Errorf("foreign: %+v", foreign)
 	}

@@ -19,6 +19,8 @@ type (
 		Ended       time.Time      `json:"ended"`
 		Machine     string         `json:"machine"`
 		Rootless    bool           `json:"rootless"`
+		Favoured    bool           `json:"raised_priority"`
+		Load        float64        `json:"load_before"`
 		Command     string         `json:"command"`
 		Downloads   []jsonDownload `json:"downloads,omitempty"`
 		Probes      []jsonProbe    `json:"probes,omitempty"`
@@ -50,13 +52,13 @@ type (
 		UplinkSent   int           `json:"uplink_sent"`
 		UplinkLost   int           `json:"uplink_lost"`
 		Handoffs     []jsonHandoff `json:"handoffs"`
-		Foreign      jsonClass     `json:"foreign"`
-		Home         jsonClass     `json:"home"`
+		// Classes of moves: foreign, returning, leaving.
+		Classes map[string]jsonClass `json:"classes"`
 	}
 	jsonHandoff struct {
 		From     string             `json:"from"`
 		To       string             `json:"to"`
-		Home     bool               `json:"home"`
+		Class    string             `json:"class"`
 		At       float64            `json:"at_ms"`
 		Gap      float64            `json:"unplugged_ms"`
 		Downlink jsonSilence        `json:"downlink"`
@@ -117,6 +119,8 @@ func (r *Result) JSON(w io.Writer) error {
 		Ended:       r.Ended,
 		Machine:     r.Machine,
 		Rootless:    r.Rootless,
+		Favoured:    r.Favoured,
+		Load:        r.Load,
 		Command:     r.Command,
 		Nodes:       []jsonNode{},
 		Checks:      []jsonCheck{},
@@ -171,11 +175,14 @@ func (r *Result) jsonProbe(p Probe) jsonProbe {
 		DownlinkSent: len(p.Downlink.Sent), DownlinkLost: len(p.Downlink.Sent) - len(p.Downlink.Arrivals),
 		UplinkSent: len(p.Uplink.Sent), UplinkLost: len(p.Uplink.Sent) - len(p.Uplink.Arrivals),
 		Handoffs: []jsonHandoff{},
-		Foreign:  class(p.Foreign), Home: class(p.Home),
+		Classes:  map[string]jsonClass{},
+	}
+	for _, c := range p.Classes {
+		out.Classes[string(c.Name)] = class(c)
 	}
 	for _, h := range p.Handoffs {
 		j := jsonHandoff{
-			From: h.From, To: h.To, Home: h.Home,
+			From: h.From, To: h.To, Class: string(h.Class),
 			At: r.at(h.Unplugged), Gap: float64(h.Plugged-h.Unplugged) / 1e6,
 			Downlink: silence(h.Downlink), Uplink: silence(h.Uplink),
 			Parts: map[string]float64{},

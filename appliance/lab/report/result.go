@@ -20,6 +20,11 @@ type Result struct {
 	Began    time.Time
 	Ended    time.Time
 	Rootless bool
+	// Favoured is set if the lab's processes had a larger share of the processors than others.
+	Favoured bool
+	// Load is the machine's load average of the minute before, to be compared with its Processors.
+	Load       float64
+	Processors int
 
 	Downloads []Download
 	Probes    []Probe
@@ -53,7 +58,7 @@ type Probe struct {
 	topology.Probe
 	Downlink, Uplink traffic.Snapshot
 	Handoffs         []measure.Handoff
-	Foreign, Home    measure.Class
+	Classes          []measure.Class
 }
 
 // Bulk is the throughput of one path, each round in bits per second.
@@ -106,8 +111,9 @@ func (r *Result) Judge() {
 		}
 	}
 	for _, p := range r.Probes {
-		judgeMoves(add, p.Name, p.Foreign, e.Foreign)
-		judgeMoves(add, p.Name, p.Home, e.Home)
+		for _, c := range p.Classes {
+			judgeMoves(add, p.Name, c, e.Of(c.Name))
+		}
 	}
 	for _, b := range r.Bulks {
 		if b.RatioMin > 0 {
@@ -122,10 +128,10 @@ func (r *Result) Judge() {
 }
 
 func judgeMoves(add func(string, bool, string, string), probe string, c measure.Class, e *topology.MoveExpectations) {
-	if e == nil || c.Moves == 0 {
+	if e == nil {
 		return
 	}
-	name := probe + ", " + c.Name + " moves: "
+	name := probe + ", " + classText[c.Name] + ": "
 	add(name+"traffic resumes after each", c.Unrecovered == 0, fmt.Sprintf("%d of %d", c.Moves-c.Unrecovered, c.Moves), "all")
 	limit := func(what string, found time.Duration, most topology.Duration) {
 		if most.Std() > 0 {

@@ -20,6 +20,9 @@ func (r *Result) Text(w io.Writer) error {
 	}
 	t.printf("Began     %s, ran %.1f s\n", r.Began.Format(time.RFC3339), r.Ended.Sub(r.Began).Seconds())
 	t.printf("Machine   %s%s\n", r.Machine, map[bool]string{true: ", without root"}[r.Rootless])
+	t.printf("Load      %.1f in the minute before%s%s\n", r.Load,
+		map[bool]string{true: ": BUSY WITH OTHER WORK, whose delays are in the figures"}[r.Load > float64(r.Processors)],
+		map[bool]string{true: "; the lab has raised its priority"}[r.Favoured])
 	t.printf("Command   %s\n\n", r.Command)
 	t.network(r.Lab)
 	for _, d := range r.Downloads {
@@ -166,17 +169,20 @@ func (t *writer) probe(p Probe) {
 		})
 	}
 	t.table(rows)
-	for _, c := range []measure.Class{p.Foreign, p.Home} {
+	for _, c := range p.Classes {
 		t.class(c)
 	}
 	t.sequences(p.Handoffs)
 }
 
+var classText = map[topology.MoveClass]string{
+	topology.ForeignMove:   "moves between foreign links",
+	topology.ReturningMove: "moves to the home link",
+	topology.LeavingMove:   "moves from the home link",
+}
+
 func (t *writer) class(c measure.Class) {
-	if c.Moves == 0 {
-		return
-	}
-	t.printf("  %d %s moves, min / median / max in milliseconds:\n", c.Moves, c.Name)
+	t.printf("  %d %s, min / median / max in milliseconds:\n", c.Moves, classText[c.Name])
 	rows := [][]string{
 		{"silent downlink", number(c.Downlink.Min), number(c.Downlink.Median), number(c.Downlink.Max)},
 		{"silent uplink", number(c.Uplink.Min), number(c.Uplink.Median), number(c.Uplink.Max)},
@@ -226,7 +232,7 @@ func gigabit(v float64) string { return fmt.Sprintf("%.3f", v/1e9) }
 func (t *writer) nodes(nodes []Node) {
 	t.section("Nodes")
 	for _, n := range nodes {
-		t.printf("  %-10s %-6s %s", n.Name, n.Kind, "")
+		t.printf("  %-10s %-6s", n.Name, n.Kind)
 		if c := n.Capture; c != (CaptureCounts{}) {
 			t.printf(" %d packets in %s.pcapng", c.Packets, n.Name)
 			if c.Dropped+c.Omitted > 0 {

@@ -209,9 +209,21 @@ type Alternate struct {
 type Expectations struct {
 	TCPSurvives  bool `toml:"tcp_survives"`
 	HashVerified bool `toml:"hash_verified"`
-	// Foreign holds for moves between foreign links, Home for those to or from the home link.
-	Foreign *MoveExpectations `toml:"foreign"`
-	Home    *MoveExpectations `toml:"home"`
+	// Foreign holds for moves between foreign links, Returning for those to the home link, Leaving for those from it.
+	Foreign   *MoveExpectations `toml:"foreign"`
+	Returning *MoveExpectations `toml:"returning"`
+	Leaving   *MoveExpectations `toml:"leaving"`
+}
+
+// Of is what is expected of a class of moves; nil if nothing is.
+func (e Expectations) Of(c MoveClass) *MoveExpectations {
+	switch c {
+	case ForeignMove:
+		return e.Foreign
+	case ReturningMove:
+		return e.Returning
+	}
+	return e.Leaving
 }
 
 // MoveExpectations are about the moves of one class. Zero values are not expected.

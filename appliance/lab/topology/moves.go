@@ -9,10 +9,22 @@ import (
 // Step is a move with where it comes from.
 type Step struct {
 	Move
-	From string
-	// Home is set if it leaves or reaches the home link.
-	Home bool
+	From  string
+	Class MoveClass
 }
+
+// MoveClass is which of a move's ends are the home link.
+type MoveClass string
+
+// The classes: between foreign links, to the home link, from the home link.
+const (
+	ForeignMove   MoveClass = "foreign"
+	ReturningMove MoveClass = "returning"
+	LeavingMove   MoveClass = "leaving"
+)
+
+// MoveClasses are all classes in the order of reports.
+var MoveClasses = []MoveClass{ForeignMove, ReturningMove, LeavingMove}
 
 // Steps lists the moves in order: those of the file, then those of the alternate table until there are at least
 // foreign moves between foreign links. The waits of added moves vary by a quarter around the stated one, so that they
@@ -29,8 +41,13 @@ func (l *Lab) Steps(foreign int) ([]Step, error) {
 	add := func(m Move) {
 		key := m.Node + "." + m.Interface
 		s := Step{Move: m, From: at[key]}
-		s.Home = l.isHome(s.From) || l.isHome(s.To)
-		if !s.Home {
+		switch {
+		case l.isHome(s.To):
+			s.Class = ReturningMove
+		case l.isHome(s.From):
+			s.Class = LeavingMove
+		default:
+			s.Class = ForeignMove
 			count++
 		}
 		at[key] = m.To

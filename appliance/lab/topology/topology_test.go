@@ -104,7 +104,7 @@ func TestSteps(t *testing.T) {
 	foreign := 0
 	for _, s := range steps {
 		path = append(path, s.From+">"+s.To)
-		if !s.Home {
+		if s.Class == ForeignMove {
 			foreign++
 		}
 		if w := s.After.Std(); w != 0 && (w < 750*time.Millisecond || w > 1250*time.Millisecond) {
