@@ -193,6 +193,18 @@ func TestReplayAfterExpiryIsRefused(t *testing.T) {
 	}
 }
 
+func TestReplayAfterDeregistrationIsRefusedAsLongAsItsTimestampIsInTheWindow(t *testing.T) {
+	w := start(t)
+	ahead := bu(signed, 1, sign(sha1Key, noon.Add(6900*time.Millisecond))).received(t)
+	effects(w.handle(ahead)).status(t, 0)
+	w.accept(bu(signed, 2, lifetime(0), sign(sha1Key, noon.Add(6950*time.Millisecond))))
+	for range 15 {
+		w.after(time.Second)
+		effects(w.handle(ahead)).status(t, 144)
+	}
+	w.bound(signed, nowhere, 0)
+}
+
 func TestRFC4285_7_SequenceNumberIsNotUsedWithTimestamps(t *testing.T) {
 	w := start(t)
 	for i, sequence := range []uint16{100, 100, 99, 1, 40000} {

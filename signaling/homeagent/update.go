@@ -87,7 +87,7 @@ func (m *Machine) bindingUpdate(now time.Time, r *signaling.Received, update *mh
 		m.refuse(q, mh.StatusSequenceOutOfWindow, fmt.Sprintf("sequence number is not greater than %d", last))
 		return
 	}
-	status, why := m.judge(now, q)
+	status, why := m.judge(q)
 	switch {
 	case status == mh.StatusNotHomeAgent:
 		// The mobile node came home before the binding was made; it is not to be made any more.
@@ -107,7 +107,7 @@ func (m *Machine) bindingUpdate(now time.Time, r *signaling.Received, update *mh
 }
 
 // judge decides on a request that is authentic and in sequence. Accepted with a reason is silence.
-func (m *Machine) judge(now time.Time, q *request) (mh.Status, string) {
+func (m *Machine) judge(q *request) (mh.Status, string) {
 	old, bound := m.valid(q.home)
 	u := q.update
 	switch {
@@ -127,10 +127,6 @@ func (m *Machine) judge(now time.Time, q *request) (mh.Status, string) {
 	prefix := m.cfg.prefixOf(q.home)
 	if prefix == nil {
 		return mh.StatusNotHomeSubnet, "home address is in no home prefix"
-	}
-	valid, _ := prefix.validity(now, binding.MaxLifetime)
-	if valid < binding.LifetimeUnit && !q.deregisters() {
-		return mh.StatusNotHomeSubnet, "home prefix is no longer valid"
 	}
 	if why := m.prohibits(q, prefix.Prefix); why != "" {
 		return mh.StatusAdministrativelyProhibited, why
