@@ -22,7 +22,13 @@ func (e *Engine) BindAnchored(prefix netip.Prefix, tunnel Tunnel) error {
 		return fmt.Errorf("binding of %v: an anchor's bindings have a tunnel", prefix)
 	}
 	b := &binding{tunnel}
-	e.change(func(s *state) { s.anchored = s.anchored.InsertPersist(prefix.Masked(), b) })
+	e.changeIf(func(s *state) bool {
+		if old, ok := s.anchored.Get(prefix.Masked()); ok && *old == *b {
+			return false
+		}
+		s.anchored = s.anchored.InsertPersist(prefix.Masked(), b)
+		return true
+	})
 	return nil
 }
 
@@ -44,12 +50,17 @@ func (e *Engine) BindMobile(prefix netip.Prefix, tunnel Tunnel) error {
 		return err
 	}
 	b := &binding{tunnel}
-	e.change(func(s *state) {
-		if old, ok := s.mobile.Get(prefix.Masked()); ok && old.Local != b.Local && b.Remote.IsValid() {
+	e.changeIf(func(s *state) bool {
+		old, ok := s.mobile.Get(prefix.Masked())
+		switch {
+		case ok && *old == *b:
+			return false
+		case ok && old.Local != b.Local && b.Remote.IsValid():
 			s.paths = s.paths.DeletePersist(netip.PrefixFrom(b.Remote, 128))
 		}
 		s.mobile = s.mobile.InsertPersist(prefix.Masked(), b)
 		s.anyMobile = true
+		return true
 	})
 	return nil
 }

@@ -161,12 +161,22 @@ func New(options Options) *Engine {
 
 // change publishes a copy of the state after edit.
 func (e *Engine) change(edit func(*state)) {
+	e.changeIf(func(s *state) bool {
+		edit(s)
+		return true
+	})
+}
+
+// changeIf publishes a copy of the state after edit, unless edit says that it has left it as it was: a binding that is
+// refreshed should not make workers forget what they remember.
+func (e *Engine) changeIf(edit func(*state) bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	s := *e.state.Load()
 	s.generation++
-	edit(&s)
-	e.state.Store(&s)
+	if edit(&s) {
+		e.state.Store(&s)
+	}
 }
 
 // SetPort adds a port or replaces the one with its ID.
@@ -242,7 +252,13 @@ func (e *Engine) SetRoute(prefix netip.Prefix, port PortID, nextHop netip.Addr) 
 		return fmt.Errorf("route to %v: next hop: %w: %v", prefix, ErrAddress, nextHop)
 	}
 	r := &route{port, nextHop.WithZone("")}
-	e.change(func(s *state) { s.routes = s.routes.InsertPersist(prefix.Masked(), r) })
+	e.changeIf(func(s *state) bool {
+		if old, ok := s.routes.Get(prefix.Masked()); ok && *old == *r {
+			return false
+		}
+		s.routes = s.routes.InsertPersist(prefix.Masked(), r)
+		return true
+	})
 	return nil
 }
 

@@ -146,6 +146,26 @@ func TestControlErrors(t *testing.T) {
 	e.RemoveLocal(v4)
 }
 
+// What is set again as it is changes nothing.
+func TestRefreshChangesNothing(t *testing.T) {
+	e, _ := mobileNode(t)
+	set := func() {
+		must(t, e.BindAnchored(host(h2), Tunnel{Local: c1, Remote: c2}))
+		must(t, e.BindMobile(host(h1), Tunnel{Local: c1, Remote: ha, Via: true, Port: ethPort, NextHop: router}))
+		must(t, e.SetRoute(netip.MustParsePrefix("::/0"), ethPort, router))
+	}
+	set()
+	before := e.state.Load()
+	set()
+	if e.state.Load() != before {
+		t.Error("a new state")
+	}
+	must(t, e.BindAnchored(host(h2), Tunnel{Local: c1, Remote: c2, PathMTU: 1400}))
+	if e.state.Load() == before {
+		t.Error("no new state")
+	}
+}
+
 func TestCounters(t *testing.T) {
 	seen := map[string]bool{}
 	for c := range counterCount {
