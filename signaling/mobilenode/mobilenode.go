@@ -99,10 +99,9 @@ func random(cfg Config) uint16 {
 	return cfg.Random()
 }
 
-// Handle implements signaling.Machine. The slice that it returns is valid until the next call.
+// Handle implements signaling.Machine.
 func (m *Machine) Handle(now time.Time, event signaling.Event) []signaling.Effect {
-	clear(m.effects)
-	m.effects = m.effects[:0]
+	m.effects = nil
 	if m.stopped {
 		return nil
 	}

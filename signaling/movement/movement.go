@@ -114,11 +114,10 @@ func New(cfg Config) (*Machine, error) {
 // minMTU is the least MTU of an IPv6 link (RFC 8200 section 5).
 const minMTU = 1280
 
-// Handle takes one event that happened at now and returns what is to be done, in order. The slice is valid until the next
-// call.
+// Handle takes one event that happened at now and returns what is to be done, in order. Carrying it out may cause further
+// events, which may be handed over before the rest is done.
 func (m *Machine) Handle(now time.Time, event Event) []Effect {
-	clear(m.effects)
-	m.effects = m.effects[:0]
+	m.effects = nil
 	switch e := event.(type) {
 	case Carrier:
 		m.handleCarrier(now, e.Up)

@@ -229,3 +229,45 @@ func TestShutdownLeavesNothingAtTheHomeAgent(t *testing.T) {
 		}
 	}
 }
+
+func TestHomeAgentDownForMinutes(t *testing.T) {
+	for _, at := range []int{0, homeLink} {
+		w := begin(t, lab(), at)
+		w.ha.stop()
+		w.run(5 * time.Minute)
+		if s := w.mn.status(); at != homeLink && s.State != mobilenode.StateRegistering {
+			t.Errorf("state %q without a home agent", s.State)
+		}
+		// From 32 s apart (MAX_BINDACK_TIMEOUT), no more than ten in five minutes and the first few.
+		if n := len(w.mn.updates); n > 20 {
+			t.Errorf("%d updates in five minutes", n)
+		}
+		w.ha.start()
+		if d := w.until(time.Minute); d > 35*time.Second {
+			t.Errorf("on %s: in order after %v", links[at].name, d)
+		}
+	}
+}
+
+func TestHomeWhileTheHomeAgentIsDown(t *testing.T) {
+	w := begin(t, lab(), 0)
+	w.ha.stop()
+	left := w.mn.status().Remaining
+	w.mn.goTo(homeLink, true)
+	// The binding has to end, and the home address to be probed, before it is used without the home agent.
+	if d := w.until(2 * time.Minute); d < left+time.Second || d > left+2*time.Second {
+		t.Errorf("in order after %v, when the binding was good for %v", d, left)
+	}
+	w.ha.start()
+	w.run(time.Minute)
+	w.stays()
+}
+
+func TestDiscoversItsHomeAgent(t *testing.T) {
+	c := lab()
+	c.discover = true
+	w := begin(t, c, 0)
+	if got := w.mn.status().HomeAgent; got != agentAddr {
+		t.Errorf("home agent %v", got)
+	}
+}

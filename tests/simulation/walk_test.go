@@ -137,7 +137,7 @@ func drawn(seed uint64) conditions {
 }
 
 var (
-	seeds = flag.Uint64("seeds", 2000, "how many random walks to take")
+	seeds = flag.Uint64("seeds", defaultSeeds, "how many random walks to take")
 	seed  = flag.Uint64("seed", 0, "which random walk TestOneWalk prints")
 )
 
