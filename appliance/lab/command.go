@@ -69,6 +69,9 @@ func listCommand() *cobra.Command {
 func upCommand(opt *options) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "up NAME|FILE.toml", Short: "Bring a lab's network up and keep it for exploring, without traffic", Args: cobra.ExactArgs(1),
+		Long: `Bring a lab's network up and keep it for exploring, without traffic, until "kedge lab down NAME".
+Labs that are up are found by a socket in /run/kedge/labs, without root in $XDG_RUNTIME_DIR/kedge/labs, or in the
+directory that the environment variable KEDGE_LABS names.`,
 		RunE: func(_ *cobra.Command, args []string) error { return upOuter(args[0], *opt) },
 	}
 	runFlags(cmd, opt)

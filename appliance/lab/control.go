@@ -40,8 +40,14 @@ type response struct {
 // maxRequest is the length of the longest request in octets.
 const maxRequest = 64 << 10
 
+// stateVariable names the environment variable that says where labs that are up are found, for those who share a machine.
+const stateVariable = "KEDGE_LABS"
+
 // stateDirectory has a socket for each lab that is up.
 func stateDirectory() string {
+	if dir := os.Getenv(stateVariable); dir != "" {
+		return dir
+	}
 	if os.Geteuid() == 0 {
 		return "/run/kedge/labs"
 	}

@@ -56,7 +56,13 @@ type document struct {
 		DownlinkLost int `json:"downlink_lost"`
 		UplinkSent   int `json:"uplink_sent"`
 		UplinkLost   int `json:"uplink_lost"`
-		Handoffs     []struct {
+		Downlink     struct {
+			Median float64
+		} `json:"downlink_latency_ms"`
+		Uplink struct {
+			Median float64
+		} `json:"uplink_latency_ms"`
+		Handoffs []struct {
 			From, To string
 			Downlink struct {
 				Silent        float64 `json:"silent_ms"`
@@ -178,6 +184,14 @@ func TestImpairedWire(t *testing.T) {
 		t.Fatalf("exit status %d:\n%s", status, out)
 	}
 	p := readDocument(t, directory).Probes[0]
+	// What is above the stated delay is this machine's scheduling.
+	if v := p.Downlink.Median; v < 20 || v > 24 {
+		t.Errorf("the wire has 20 ms downlink, the median latency is %.2f ms", v)
+	}
+	// A datagram of 126 octets on the wire takes 0.5 ms at 2 Mbit/s.
+	if v := p.Uplink.Median; v < 5.5 || v > 9.5 {
+		t.Errorf("the wire has 5.5 ms uplink, the median latency is %.2f ms", v)
+	}
 	// About 2000 datagrams; 10 % are 200, and five standard deviations 67.
 	if loss := float64(p.DownlinkLost) / float64(p.DownlinkSent); loss < 0.06 || loss > 0.14 {
 		t.Errorf("loss of 10 %% stated, %d of %d lost", p.DownlinkLost, p.DownlinkSent)
@@ -190,7 +204,7 @@ func TestImpairedWire(t *testing.T) {
 // The commands for exploring, and a kernel host that autoconfigures by the lab's router advertisements on both links.
 func TestUpExecMoveDown(t *testing.T) {
 	needLab(t)
-	t.Setenv("XDG_RUNTIME_DIR", t.TempDir())
+	t.Setenv(stateVariable, t.TempDir())
 	directory := t.TempDir()
 	if out, status := runLab(t, "up", "testdata/slaac.toml", "-o", directory); status != 0 {
 		t.Fatalf("up: exit status %d:\n%s", status, out)
@@ -245,5 +259,42 @@ func TestUpExecMoveDown(t *testing.T) {
 	down = true
 	if out, status := runLab(t, "exec", "slaac-test", "mn", "--", "true"); status == 0 || !strings.Contains(out, "is not up") {
 		t.Errorf("exec after down: exit status %d: %s", status, out)
+	}
+}
+
+// A node whose program ends makes the lab fail, with what the program said.
+func TestNodeEnds(t *testing.T) {
+	needLab(t)
+	file := filepath.Join(t.TempDir(), "ends.toml")
+	if err := os.WriteFile(file, []byte(`
+start_timeout = "1s"
+[[node]]
+name = "mn"
+kind = "kedge"
+command = ["sh", "-c", "echo no licence to run; exit 3"]
+[[node]]
+name = "cn"
+kind = "host"
+[[probe]]
+name = "probe"
+correspondent = "cn"
+correspondent_address = "::1"
+mobile = "mn"
+mobile_address = "2001:db8::1"
+`), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	directory := t.TempDir()
+	out, status := runLab(t, file, "-o", directory)
+	if status != exitFailed {
+		t.Errorf("exit status %d", status)
+	}
+	for _, want := range []string{"node mn ended: exit status 3", "no licence to run", "does not have the address 2001:db8::1 yet", "\nFAILED"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("the output lacks %q:\n%s", want, out)
+		}
+	}
+	if readDocument(t, directory).Passed {
+		t.Error("the JSON says that it passed")
 	}
 }

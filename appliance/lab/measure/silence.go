@@ -119,6 +119,15 @@ func First(s traffic.Snapshot, plugged, end int64, uplink bool) (int64, bool) {
 	return 0, false
 }
 
+// Latency summarises the one-way latency of all that arrived.
+func Latency(s traffic.Snapshot) Summary {
+	all := make([]time.Duration, 0, len(s.Arrivals))
+	for _, a := range s.Arrivals {
+		all = append(all, time.Duration(a.Received-a.Sent))
+	}
+	return Summarise(all)
+}
+
 // Longest is the longest one-way latency in a stream before a time, the flight of Around.
 func Longest(s traffic.Snapshot, before int64) time.Duration {
 	var all []time.Duration

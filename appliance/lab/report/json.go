@@ -51,6 +51,8 @@ type (
 		DownlinkLost int           `json:"downlink_lost"`
 		UplinkSent   int           `json:"uplink_sent"`
 		UplinkLost   int           `json:"uplink_lost"`
+		DownLatency  jsonSummary   `json:"downlink_latency_ms"`
+		UpLatency    jsonSummary   `json:"uplink_latency_ms"`
 		Handoffs     []jsonHandoff `json:"handoffs"`
 		// Classes of moves: foreign, returning, leaving.
 		Classes map[string]jsonClass `json:"classes"`
@@ -174,8 +176,10 @@ func (r *Result) jsonProbe(p Probe) jsonProbe {
 		Name:         p.Name,
 		DownlinkSent: len(p.Downlink.Sent), DownlinkLost: len(p.Downlink.Sent) - len(p.Downlink.Arrivals),
 		UplinkSent: len(p.Uplink.Sent), UplinkLost: len(p.Uplink.Sent) - len(p.Uplink.Arrivals),
-		Handoffs: []jsonHandoff{},
-		Classes:  map[string]jsonClass{},
+		DownLatency: summary(measure.Latency(p.Downlink)),
+		UpLatency:   summary(measure.Latency(p.Uplink)),
+		Handoffs:    []jsonHandoff{},
+		Classes:     map[string]jsonClass{},
 	}
 	for _, c := range p.Classes {
 		out.Classes[string(c.Name)] = class(c)

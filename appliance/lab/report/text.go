@@ -9,6 +9,7 @@ import (
 
 	"kedge/appliance/lab/measure"
 	"kedge/appliance/lab/topology"
+	"kedge/appliance/lab/traffic"
 )
 
 // Text writes the report for people.
@@ -148,10 +149,11 @@ func (t *writer) probe(p Probe) {
 	t.section(fmt.Sprintf("UDP probe %s: %s and %s, a datagram each %v both ways", p.Name, p.Correspondent, p.Mobile, p.Spacing.Std()))
 	for _, way := range []struct {
 		name string
-		sent int
-		got  int
-	}{{"downlink", len(p.Downlink.Sent), len(p.Downlink.Arrivals)}, {"uplink", len(p.Uplink.Sent), len(p.Uplink.Arrivals)}} {
-		t.printf("  %-8s  %d sent, %d arrived, %d lost\n", way.name, way.sent, way.got, way.sent-way.got)
+		seen traffic.Snapshot
+	}{{"downlink", p.Downlink}, {"uplink", p.Uplink}} {
+		sent, got, latency := len(way.seen.Sent), len(way.seen.Arrivals), measure.Latency(way.seen)
+		t.printf("  %-8s  %d sent, %d arrived, %d lost; one-way latency %s / %s / %s ms (min / median / max)\n", way.name,
+			sent, got, sent-got, number(latency.Min), number(latency.Median), number(latency.Max))
 	}
 	t.printf("\n")
 	if len(p.Handoffs) == 0 {
