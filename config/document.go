@@ -62,6 +62,7 @@ type documentHomeAgent struct {
 	HomeLink             *string                       `toml:"home_link"`
 	Preference           int64                         `toml:"preference"`
 	MaxLifetime          *string                       `toml:"max_lifetime"`
+	KeepBindings         *bool                         `toml:"keep_bindings"`
 	RefreshAdvice        *string                       `toml:"refresh_advice"`
 	MaxBindings          *int64                        `toml:"max_bindings"`
 	MobileNode           []documentHomeAgentMobileNode `toml:"mobile_node"`

@@ -14,6 +14,7 @@ func (r *reader) homeAgent(d *documentHomeAgent, c *Config) *HomeAgent {
 		HomeLink:             text(d.HomeLink, ""),
 		Preference:           int16(r.number("home_agent.preference", &d.Preference, 0, -32768, 32767)),
 		MaxLifetime:          r.duration("home_agent.max_lifetime", d.MaxLifetime, time.Hour, lifetimeUnit, longestLifetime),
+		KeepBindings:         d.KeepBindings == nil || *d.KeepBindings,
 		RefreshAdvice:        r.duration("home_agent.refresh_advice", d.RefreshAdvice, 0, lifetimeUnit, longestLifetime),
 		MaxBindings:          int(r.number("home_agent.max_bindings", d.MaxBindings, 100_000, 1, 10_000_000)),
 		AllowAnyMobileNode:   d.AllowAnyMobileNode,
@@ -27,6 +28,9 @@ func (r *reader) homeAgent(d *documentHomeAgent, c *Config) *HomeAgent {
 	}
 	if h.HomeLink != "" && !slices.ContainsFunc(c.Links, func(l Link) bool { return l.Interface == h.HomeLink }) {
 		r.wrong("home_agent.home_link", "the interface of a [[link]], or no home_link where the home prefixes are routed here", "%q", h.HomeLink)
+	}
+	if h.RefreshAdvice > 0 && h.KeepBindings {
+		r.wrong("home_agent.refresh_advice", "keep_bindings = false beside it, since RFC 6275 section 10.3.1 gives no advice where bindings survive a restart", "%v", h.RefreshAdvice)
 	}
 	if h.RefreshAdvice > h.MaxLifetime {
 		r.wrong("home_agent.refresh_advice", fmt.Sprintf("at most max_lifetime (%v)", h.MaxLifetime), "%v", h.RefreshAdvice)

@@ -51,6 +51,7 @@ address = "2001:db8:f::1"
 home_prefixes = ["2001:db8:f::/64"]
 home_link = "eth0"
 max_lifetime = "10m"
+keep_bindings = false
 refresh_advice = "5m"
 
 [[home_agent.mobile_node]]
@@ -125,6 +126,7 @@ func TestHomeAgent(t *testing.T) {
 		HomePrefixes:  []netip.Prefix{netip.MustParsePrefix("2001:db8:f::/64")},
 		HomeLink:      "eth0",
 		MaxLifetime:   10 * time.Minute,
+		KeepBindings:  false,
 		RefreshAdvice: 5 * time.Minute,
 		MaxBindings:   100_000,
 		MobileNodes: []HomeAgentMobileNode{{
@@ -175,12 +177,13 @@ func TestMistakes(t *testing.T) {
 		{"gateway elsewhere", ha, `gateway = "2001:db8:f::ff"`, `gateway = "2001:db8:e::ff"`, `x.toml:6: link.0.gateway: expected a link-local address, or a neighbour's address`},
 		{"foreign home agent address", ha, `address = "2001:db8:f::1"`, `address = "2001:db8:f::2"`, `x.toml:9: home_agent.address: expected one of the addresses of a [[link]], found 2001:db8:f::2`},
 		{"home link", ha, `home_link = "eth0"`, `home_link = "eth1"`, `x.toml:11: home_agent.home_link: expected the interface of a [[link]]`},
-		{"refresh advice", ha, `refresh_advice = "5m"`, `refresh_advice = "50m"`, `x.toml:13: home_agent.refresh_advice: expected at most max_lifetime (10m0s), found 50m0s`},
-		{"mobile node elsewhere", ha, `home_address = "2001:db8:f::100"`, `home_address = "2001:db8:e::100"`, `x.toml:17: home_agent.mobile_node.0.home_address: expected an address in home_prefixes [2001:db8:f::/64], found 2001:db8:e::100`},
+		{"refresh advice", ha, `refresh_advice = "5m"`, `refresh_advice = "50m"`, `x.toml:14: home_agent.refresh_advice: expected at most max_lifetime (10m0s), found 50m0s`},
+		{"advice beside a store", ha, "keep_bindings = false\n", ``, `x.toml:13: home_agent.refresh_advice: expected keep_bindings = false beside it`},
+		{"mobile node elsewhere", ha, `home_address = "2001:db8:f::100"`, `home_address = "2001:db8:e::100"`, `x.toml:18: home_agent.mobile_node.0.home_address: expected an address in home_prefixes [2001:db8:f::/64], found 2001:db8:e::100`},
 		{"home agent's own address", ha, `home_address = "2001:db8:f::100"`, `home_address = "2001:db8:f::1"`, `which a [[link]] of this node has`},
-		{"network in home prefix", ha, `"2001:db8:f:100::/56"`, `"2001:db8:f::/56"`, `x.toml:18: home_agent.mobile_node.0.mobile_networks.0: expected a prefix of this mobile node alone, found 2001:db8:f::/56, which overlaps 2001:db8:f::/64`},
+		{"network in home prefix", ha, `"2001:db8:f:100::/56"`, `"2001:db8:f::/56"`, `x.toml:19: home_agent.mobile_node.0.mobile_networks.0: expected a prefix of this mobile node alone, found 2001:db8:f::/56, which overlaps 2001:db8:f::/64`},
 		{"algorithm", ha, `"hmac-sha1-96"`, `"md5"`, `security_association.0.algorithm: expected one of hmac-sha-256-128, hmac-sha1-96, found "md5"`},
-		{"anybody, but authenticated", ha, `refresh_advice = "5m"`, `allow_any_mobile_node = true`, `x.toml:13: home_agent.allow_any_mobile_node: expected allow_unauthenticated_signaling = true beside it`},
+		{"anybody, but authenticated", ha, `refresh_advice = "5m"`, `allow_any_mobile_node = true`, `x.toml:14: home_agent.allow_any_mobile_node: expected allow_unauthenticated_signaling = true beside it`},
 		{"lists nobody", ha, ha[strings.Index(ha, "[[home_agent.mobile_node]]"):], ``, `x.toml:8: home_agent.mobile_node: expected at least one [[home_agent.mobile_node]]`},
 		{"log level", mn, `[tun]`, "[log]\nlevel = \"loud\"\n[tun]", `x.toml:4: log.level: expected one of debug, info, warn, error, found "loud"`},
 		{"mtu", mn, `name = "kedge0"`, `mtu = 1279`, `x.toml:4: tun.mtu: expected a number from 1280 to 65535, found 1279`},

@@ -115,8 +115,12 @@ type HomeAgent struct {
 	HomeLink string
 	// Preference in home agent lists, -32768 to 32767 (RFC 6275 section 7.4).
 	Preference int16
-	// MaxLifetime bounds what is granted; RefreshAdvice is the share of it that refresh advice suggests, 0 if none is given.
-	MaxLifetime   time.Duration
+	// MaxLifetime bounds what is granted.
+	MaxLifetime time.Duration
+	// KeepBindings keeps bindings in the state directory, so that they survive a restart.
+	KeepBindings bool
+	// RefreshAdvice is the refresh interval that acknowledgements suggest, 0 for none; only without KeepBindings (RFC 6275
+	// section 10.3.1).
 	RefreshAdvice time.Duration
 	MaxBindings   int
 	// MobileNodes are those that may register. With AllowAnyMobileNode others may too, within HomePrefixes.

@@ -3,6 +3,7 @@ package node
 import (
 	"crypto/rand"
 	"encoding/binary"
+	"errors"
 	"net/netip"
 	"path/filepath"
 	"slices"
@@ -122,7 +123,8 @@ func (m mobileNode) bindings(now time.Time) []control.Binding {
 // homeAgent is the home agent role.
 type homeAgent struct {
 	*homeagent.Machine
-	cfg   *config.HomeAgent
+	cfg *config.HomeAgent
+	// store is nil where bindings are not kept.
 	store *store.Store
 }
 
@@ -146,22 +148,29 @@ func newHomeAgent(c *config.Config) (role, error) {
 	for spi, a := range c.SecurityAssociations {
 		settings.Associations[spi] = association(a, "")
 	}
-	file, err := store.Open(filepath.Join(c.StateDirectory, "bindings.db"))
-	if err != nil {
-		return nil, err
+	role := &homeAgent{cfg: h}
+	if h.KeepBindings {
+		var err error
+		if role.store, err = store.Open(filepath.Join(c.StateDirectory, "bindings.db")); err != nil {
+			return nil, err
+		}
+		settings.Store = role.store
 	}
-	settings.Store = file
-	machine, err := homeagent.New(settings, time.Now())
-	if err != nil {
-		file.Close()
-		return nil, err
+	var err error
+	if role.Machine, err = homeagent.New(settings, time.Now()); err != nil {
+		return nil, errors.Join(err, role.close())
 	}
-	return &homeAgent{Machine: machine, cfg: h, store: file}, nil
+	return role, nil
 }
 
 // stopped is true at once: bindings are durable, and mobile nodes need not know that their home agent pauses.
 func (h *homeAgent) stopped() bool { return true }
-func (h *homeAgent) close() error  { return h.store.Close() }
+func (h *homeAgent) close() error {
+	if h.store == nil {
+		return nil
+	}
+	return h.store.Close()
+}
 
 func (h *homeAgent) start(now time.Time) ([]signaling.Effect, error) { return h.Restore(now) }
 
