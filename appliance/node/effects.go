@@ -169,3 +169,10 @@ func (n *Node) signal(s *forwarding.Signal, _ time.Time) {
 
 // toHost implements receiver.
 func (n *Node) toHost(p *packet.Packet) { n.host.Deliver(p) }
+
+// toHostLater implements receiver.
+func (n *Node) toHostLater(p *packet.Packet) {
+	q := packet.New(p.Len())
+	q.CopyFrom(p)
+	n.loop.offer(func(time.Time) { n.host.Deliver(q) })
+}

@@ -131,8 +131,8 @@ func (l *link) kernelEvent(now time.Time, e kernel.Event) {
 	switch e.Kind {
 	case kernel.LinkUp, kernel.LinkDown:
 		l.up = e.Kind == kernel.LinkUp
-		if l.up && l.table != nil {
-			l.table.Flush() // the link behind the interface may be another now
+		if !l.up && l.table != nil {
+			l.table.Flush() // the link that comes up next may be another
 		}
 		l.handle(now, movement.Carrier{Up: l.up})
 	case kernel.LinkVanished:
@@ -148,14 +148,12 @@ func (l *link) neighborEvent(now time.Time, event neighbor.Event) {
 	switch e := event.(type) {
 	case neighbor.RouterAdvertised:
 		l.advertised(now, e)
+	case neighbor.NeighborReachable:
+		l.handle(now, movement.RouterReachable{Router: e.Addr})
 	case neighbor.NeighborUnreachable:
-		if e.Addr == l.router {
-			l.handle(now, movement.RouterUnreachable{Router: e.Addr})
-		}
+		l.handle(now, movement.RouterUnreachable{Router: e.Addr})
 	case neighbor.RouterGone:
-		if e.Addr == l.router {
-			l.handle(now, movement.RouterUnreachable{Router: e.Addr})
-		}
+		l.handle(now, movement.RouterUnreachable{Router: e.Addr})
 	case neighbor.Unique:
 		l.detected(now, e.Addr, false)
 	case neighbor.Duplicate:
@@ -335,9 +333,12 @@ func (l *link) setMTU(mtu int) error {
 
 // defend answers neighbour solicitations for an address that is elsewhere, or that came home.
 func (l *link) defend(now time.Time, e signaling.Defend) {
-	kind := neighbor.Own
-	if e.Proxy {
+	kind := neighbor.Returning
+	switch {
+	case e.Proxy:
 		kind = neighbor.Proxy
+	case e.Announce:
+		kind = neighbor.Own
 	}
 	l.hold(now, e.Address, kind)
 	if e.Announce {

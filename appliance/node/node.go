@@ -25,6 +25,7 @@ import (
 	"kedge/netstack"
 	"kedge/netstack/host"
 	"kedge/netstack/kernel"
+	"kedge/netstack/neighbor"
 	"kedge/netstack/tun"
 	"kedge/signaling"
 	"kedge/signaling/discovery"
@@ -98,7 +99,7 @@ func Run(ctx context.Context, cfg *config.Config, log *slog.Logger) (err error) 
 		loop: newLoop(), ports: new(ports), trace: control.NewTrace(rememberedEvents),
 		engine: forwarding.New(forwarding.Options{Anchor: cfg.HomeAgent != nil}),
 	}
-	n.outlet = newOutlet(n.engine, n.ports)
+	n.outlet = newOutlet(n.engine, n.ports, n)
 	if err := n.openJournal(); err != nil {
 		return err
 	}
@@ -182,6 +183,7 @@ func (n *Node) serveDiscovery(now time.Time) {
 			for _, p := range h.HomePrefixes {
 				if a := discovery.HomeAgentsAnycast(p); a.IsValid() {
 					l.addAddress(now, movement.AddAddress{Address: netip.PrefixFrom(a, p.Bits()), Detection: movement.Assigned})
+					l.hold(now, a, neighbor.Anycast)
 				}
 			}
 		}
@@ -212,7 +214,7 @@ func (n *Node) openHost() (err error) {
 		Tunneled: func(source, destination netip.Addr, trafficClass uint8, inner []byte) {
 			inner = append([]byte(nil), inner...)
 			n.loop.offer(func(time.Time) {
-				n.outlet.reassembled(0, source, destination, trafficClass, inner, n)
+				n.outlet.reassembled(0, source, destination, trafficClass, inner)
 			})
 		},
 		MobilityHeader: func(source, destination netip.Addr, message []byte) {

@@ -13,6 +13,7 @@ import (
 // beside what the pumps carry, so that one worker behind a lock serves all.
 type outlet struct {
 	ports *ports
+	to    receiver
 
 	mu     sync.Mutex // guards what follows
 	worker *forwarding.Worker
@@ -20,8 +21,8 @@ type outlet struct {
 	one    [1]*packet.Packet
 }
 
-func newOutlet(e *forwarding.Engine, p *ports) *outlet {
-	return &outlet{ports: p, worker: e.NewWorker(), buffer: packet.New(packet.MaxLength)}
+func newOutlet(e *forwarding.Engine, p *ports, to receiver) *outlet {
+	return &outlet{ports: p, to: to, worker: e.NewWorker(), buffer: packet.New(packet.MaxLength)}
 }
 
 // send lets fill write a packet and has it leave as route says.
@@ -40,7 +41,19 @@ func (o *outlet) send(fill func(*packet.Packet), via route) {
 	default:
 		r = o.worker.Output(now, o.one[:])
 	}
+	o.hand(r, now)
+}
+
+// hand passes on what a worker made of a packet. The lock is held, so that what is for the host goes there later: the host
+// may have something to say at once.
+func (o *outlet) hand(r *forwarding.Result, now time.Time) {
 	o.ports.send(r.Outputs)
+	for _, p := range r.ToHost {
+		o.to.toHostLater(p)
+	}
+	for i := range r.Signals {
+		o.to.signal(&r.Signals[i], now)
+	}
 }
 
 // sendHost is send for a packet of the gVisor host, which is copied.
@@ -48,29 +61,15 @@ func (o *outlet) sendHost(b []byte) {
 	o.send(func(p *packet.Packet) { p.Set(b) }, route{})
 }
 
-// reassembled takes a tunnel packet's payload that the host put together. What it leads to for this node itself is
-// handed on after the lock is free, since the host may answer at once.
-func (o *outlet) reassembled(in forwarding.PortID, source, destination netip.Addr, trafficClass uint8, inner []byte, to receiver) {
+// reassembled takes a tunnel packet's payload that the host put together.
+func (o *outlet) reassembled(in forwarding.PortID, source, destination netip.Addr, trafficClass uint8, inner []byte) {
 	o.mu.Lock()
-	now := time.Now()
+	defer o.mu.Unlock()
 	if !o.buffer.Set(inner) {
-		o.mu.Unlock()
 		return
 	}
-	r := o.worker.Reassembled(now, in, source, destination, trafficClass, o.buffer)
-	o.ports.send(r.Outputs)
-	var mine *packet.Packet
-	if len(r.ToHost) > 0 {
-		mine = packet.New(r.ToHost[0].Len())
-		mine.CopyFrom(r.ToHost[0])
-	}
-	for i := range r.Signals {
-		to.signal(&r.Signals[i], now)
-	}
-	o.mu.Unlock()
-	if mine != nil {
-		to.toHost(mine)
-	}
+	now := time.Now()
+	o.hand(o.worker.Reassembled(now, in, source, destination, trafficClass, o.buffer), now)
 }
 
 // route is how a packet of the node's own leaves: through the tunnel of a home address, by a port and the next hop there,

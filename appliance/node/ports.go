@@ -46,6 +46,8 @@ func (p *ports) send(outputs []forwarding.Output) {
 // receiver is what a pump hands packets to that do not leave again.
 type receiver interface {
 	toHost(p *packet.Packet)
+	// toHostLater is toHost for callers that the host may have called.
+	toHostLater(p *packet.Packet)
 	signal(s *forwarding.Signal, now time.Time)
 }
 

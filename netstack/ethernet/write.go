@@ -135,6 +135,10 @@ func (l *Link) sendFrames(frames []neighbor.Frame) {
 func (l *Link) queueFrames(frames []neighbor.Frame) {
 	source := l.state.Load().Address
 	for _, f := range frames {
+		if f.Packet.Len() == 0 {
+			l.counters.refused.Add(1)
+			continue
+		}
 		l.queue([]*packet.Packet{f.Packet}, f.To, source)
 	}
 }

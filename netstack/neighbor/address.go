@@ -16,8 +16,6 @@ const tentative Kind = 0
 type address struct {
 	addr netip.Addr
 	kind Kind
-	// only is who alone is answered; invalid if everybody is.
-	only netip.Addr
 	// detection is nil unless duplicate address detection runs, announcement unless advertisements are still to be sent.
 	detection    *detection
 	announcement *announcement
@@ -68,12 +66,12 @@ func (t *Table) dropAddress(a *address) {
 }
 
 // source is the address that solicitations, and advertisements for others, are sent from: the one wanted if it is this
-// node's, else a link-local one, else any; never an optimistic one (RFC 4429 section 3.2) nor one that only some are
-// answered for (RFC 6275 section 11.5.5). It is invalid if there is none.
+// node's, else a link-local one, else any; never an optimistic one (RFC 4429 section 3.2). It is invalid if there is
+// none.
 func (t *Table) source(wanted netip.Addr) (src netip.Addr) {
 	for _, a := range t.sources {
 		switch {
-		case a.kind != Own || a.only.IsValid():
+		case a.kind != Own:
 		case a.addr == wanted:
 			return a.addr
 		case !src.IsValid(), a.addr.IsLinkLocalUnicast() && !src.IsLinkLocalUnicast():
@@ -145,7 +143,7 @@ func (t *Table) advertise(a *address, to netip.Addr, link packet.LinkAddress) {
 	m := &nd.NeighborAdvertisement{
 		Router:    t.cfg.Router && a.kind != Proxy,
 		Solicited: !to.IsUnspecified(),
-		Override:  a.kind == Own || a.kind == Proxy,
+		Override:  a.kind != Optimistic && a.kind != Anycast,
 		Target:    a.addr,
 		Options:   nd.Options{nd.TargetLinkLayerAddress(t.cfg.LinkAddress)},
 	}

@@ -80,6 +80,10 @@ const (
 	// Anycast is an address that several nodes answer for, without the Override flag (RFC 4861 section 7.2.7), at once:
 	// the delay that spreads their answers is left out. Others' advertisements of it are no conflict.
 	Anycast
+	// Returning is the home address of a mobile node that came home while its home agent still defends it (RFC 6275
+	// section 11.5.5): solicitations for it are answered by unicast alone, it is no source of solicitations, and the home
+	// agent's advertisements of it are no conflict.
+	Returning
 )
 
 // Frame is a packet to be sent to a link-layer address.

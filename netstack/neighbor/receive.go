@@ -62,12 +62,12 @@ func (t *Table) receiveSolicitation(src netip.Addr, m *nd.NeighborSolicitation, 
 			t.counters.Looped++
 		case a.kind == tentative || a.kind == Optimistic:
 			t.detected(a, from)
-		case !a.only.IsValid():
+		case a.kind != Returning:
 			t.advertise(a, netip.IPv6Unspecified(), packet.LinkAddress{})
 		}
 		return
 	}
-	if a.kind == tentative || !t.mayAnswer(a, src, from) {
+	if a.kind == tentative {
 		return
 	}
 	// Who cannot be told by option or cache gets the answer where the solicitation came from, which spares keeping
@@ -89,16 +89,6 @@ func (t *Table) receiveSolicitation(src netip.Addr, m *nd.NeighborSolicitation, 
 	}
 }
 
-// mayAnswer also lets the node in that is known to have the link-layer address of the one to be answered, since a home
-// agent may solicit from another of its addresses.
-func (t *Table) mayAnswer(a *address, src netip.Addr, from packet.LinkAddress) bool {
-	if !a.only.IsValid() || src == a.only {
-		return true
-	}
-	n := t.index.find(a.only)
-	return n != nil && n.state != incomplete && n.link == from
-}
-
 // receiveAdvertisement is RFC 4861 section 7.2.5, and RFC 4862 section 5.4.4 for addresses that are held here.
 func (t *Table) receiveAdvertisement(m *nd.NeighborAdvertisement, from packet.LinkAddress) {
 	if a := t.addresses[m.Target]; a != nil {
@@ -106,11 +96,10 @@ func (t *Table) receiveAdvertisement(m *nd.NeighborAdvertisement, from packet.Li
 		case a.kind == tentative || a.kind == Optimistic:
 			t.detected(a, from)
 			return
+		case a.kind == Returning:
+			return
 		case a.kind == Own:
-			// While a mobile node that came home may answer only its home agent, that one still defends the address.
-			if !a.only.IsValid() {
-				t.out.Events = append(t.out.Events, Conflict{a.addr, from})
-			}
+			t.out.Events = append(t.out.Events, Conflict{a.addr, from})
 			return
 		case a.kind == Proxy && !m.Solicited: // a solicited one answers this node, looking for the owner of an address that it proxies
 			t.out.Events = append(t.out.Events, Conflict{a.addr, from})

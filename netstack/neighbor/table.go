@@ -152,17 +152,6 @@ func (t *Table) RemoveAddress(now time.Time, addr netip.Addr) Output {
 	return t.finish()
 }
 
-// AnswerOnly makes an address that is held be answered for only to the node from, and not be a source of solicitations:
-// a mobile node that returned home answers its home agent alone until its binding is gone (RFC 6275 section 11.5.5). An
-// invalid from lifts the restriction.
-func (t *Table) AnswerOnly(addr, from netip.Addr) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if a := t.addresses[addr]; a != nil {
-		a.only = from
-	}
-}
-
 // Announce multicasts an unsolicited advertisement for an address that is held, with the Override flag unless it is
 // Optimistic, MaxNeighborAdvertisement times in all, RetransTimer apart (RFC 4861 section 7.2.6). While that goes on, a
 // call only begins the count anew.
