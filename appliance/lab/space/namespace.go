@@ -22,7 +22,17 @@ type Namespace struct {
 	Name string
 	// Handle speaks netlink inside the namespace, from any thread.
 	Handle *netlink.Handle
-	file   *os.File
+	file   *os.File // nil for Here
+}
+
+// Here is the namespace that the whole process is in. It needs no privilege, where Current needs CAP_SYS_ADMIN to find the
+// way back.
+func Here(name string) (*Namespace, error) {
+	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return nil, err
+	}
+	return &Namespace{Name: name, Handle: h}, nil
 }
 
 // Current is the namespace that the calling thread is in.
@@ -82,12 +92,18 @@ func (n *Namespace) Path() string { return filepath.Join(netnsDirectory, n.Name)
 // Close gives up the namespace. It lives on while a process, a socket or its name uses it.
 func (n *Namespace) Close() error {
 	n.Handle.Close()
+	if n.file == nil {
+		return nil
+	}
 	return n.file.Close()
 }
 
 // Do runs f on a thread that is in the namespace. Sockets and devices made by f belong to the namespace wherever they are
 // used later; goroutines started by f do not run in it.
 func (n *Namespace) Do(f func() error) error {
+	if n.file == nil {
+		return f()
+	}
 	runtime.LockOSThread()
 	old, err := os.Open("/proc/thread-self/ns/net")
 	if err != nil {

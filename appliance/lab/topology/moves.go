@@ -26,6 +26,10 @@ const (
 // MoveClasses are all classes in the order of reports.
 var MoveClasses = []MoveClass{ForeignMove, ReturningMove, LeavingMove}
 
+// afterLeaving is added to the wait after a move from the home link, since a home agent takes a second to detect duplicate
+// addresses before it serves a mobile node that it has no binding of.
+const afterLeaving = float64(2 * time.Second)
+
 // Steps lists the moves in order: those of the file, then those of the alternate table until there are at least
 // foreign moves between foreign links. The waits of added moves vary by a quarter around the stated one, so that they
 // fall into every phase of periodic router advertisements.
@@ -70,6 +74,9 @@ func (l *Lab) Steps(foreign int) ([]Step, error) {
 			continue
 		}
 		wait := float64(a.After.Std()) * (0.75 + random.Float64()/2)
+		if n := len(steps); n > 0 && steps[n-1].Class == LeavingMove {
+			wait += afterLeaving
+		}
 		add(Move{Node: a.Node, Interface: a.Interface, To: to, After: Of(time.Duration(wait)), Gap: a.Gap})
 	}
 	return steps, nil
