@@ -149,7 +149,8 @@ func TestRFC4285_5_OptionIsLastAndSingle(t *testing.T) {
 		"none":            {nil, ErrMissing},
 		"MN-AAA alone":    {mh.Options{option(mh.AuthenticationMNAAA)}, ErrMissing},
 		"twice":           {mh.Options{option(mh.AuthenticationMNHA), option(mh.AuthenticationMNHA)}, ErrPosition},
-		"MN-AAA before":   {mh.Options{option(mh.AuthenticationMNAAA), option(mh.AuthenticationMNHA)}, ErrAuthenticator},
+		"MN-AAA before":   {mh.Options{option(mh.AuthenticationMNAAA), option(mh.AuthenticationMNHA)}, ErrPosition},
+		"MN-AAA after":    {mh.Options{option(mh.AuthenticationMNHA), option(mh.AuthenticationMNAAA)}, ErrPosition},
 		"something after": {mh.Options{option(mh.AuthenticationMNHA), &mh.ReplayProtection{Timestamp: half}}, ErrPosition},
 	} {
 		m := update()
@@ -177,6 +178,25 @@ func TestRFC4285_5_1_1_UnknownAssociation(t *testing.T) {
 	}
 	if spi, ok := SPI(*m.OptionList()); spi != a.SPI || !ok {
 		t.Errorf("SPI = %d, %v", spi, ok)
+	}
+}
+
+func TestRFC4283_3_2_IdentifierComesBeforeAuthentication(t *testing.T) {
+	b, err := Sign(update(), association(HMACSHA1), careOf, home, half)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := mh.Parse(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	options := *m.OptionList()
+	id, ok := options[0].(*mh.MobileNodeIdentifier)
+	if !ok || id.Subtype != mh.IdentifierNAI || id.Identifier != "mn@example.net" {
+		t.Errorf("first option %+v", options[0])
+	}
+	if _, ok := options[len(options)-1].(*mh.MessageAuthentication); !ok {
+		t.Errorf("last option %+v", options[len(options)-1])
 	}
 }
 

@@ -15,8 +15,9 @@ import (
 var (
 	// ErrMissing says that there is no MN-HA authentication option (RFC 4285 section 5).
 	ErrMissing = errors.New("no mobility message authentication option")
-	// ErrPosition says that the MN-HA authentication option is not the one last option (sections 5 and 5.1).
-	ErrPosition = errors.New("mobility message authentication option is not the last option")
+	// ErrPosition says that the MN-HA authentication option is not the last option, or not the only one of its type: with
+	// an MN-AAA option, which nobody here can check, before it "the HA MUST discard the message" (sections 5 and 5.1).
+	ErrPosition = errors.New("mobility message authentication option is not the last option or not alone")
 	// ErrAssociation says that the SPI names no association with this peer (section 5.1.1).
 	ErrAssociation = errors.New("no security association")
 	// ErrAuthenticator says that the Authentication Data is wrong (section 5.1.1).
@@ -66,13 +67,17 @@ func SPI(options mh.Options) (uint32, bool) {
 	return 0, false
 }
 
-// find returns the MN-HA option and whether it is the only one of the options and the last.
+// find returns the MN-HA option and whether it is the only authentication option and the last option.
 func find(options mh.Options) (option *mh.MessageAuthentication, last bool) {
 	n := 0
 	for i, o := range options {
-		if a, ok := o.(*mh.MessageAuthentication); ok && a.Subtype == mh.AuthenticationMNHA {
+		a, ok := o.(*mh.MessageAuthentication)
+		if !ok {
+			continue
+		}
+		n++
+		if a.Subtype == mh.AuthenticationMNHA {
 			option, last = a, i == len(options)-1
-			n++
 		}
 	}
 	return option, last && n == 1
