@@ -43,7 +43,7 @@ type Discarded struct {
 	UnknownType uint64 `json:"unknown_type"`
 	// NotForHomeAgent are messages of types that a home agent has no use for.
 	NotForHomeAgent uint64 `json:"not_for_home_agent"`
-	// BadAddresses had a source, destination or home address that they must not have.
+	// BadAddresses had a source, destination, home address or care-of address that they must not have.
 	BadAddresses uint64 `json:"bad_addresses"`
 	// NoHomeAddressOption are registrations without a Home Address option (section 10.3.1).
 	NoHomeAddressOption uint64 `json:"no_home_address_option"`

@@ -45,15 +45,24 @@ func (m *Machine) received(now time.Time, r *signaling.Received) {
 		m.counters.Discarded.Malformed++
 		return
 	}
-	// All but Binding Updates belong to the roles of mobile nodes and correspondent nodes.
 	update, ok := message.(*mh.BindingUpdate)
-	if !ok {
+	switch {
+	case extension(message):
+		// The codec knows it, but no role here does: RFC 5847 section 3 wants a peer to be told so.
+		m.counters.Discarded.UnknownType++
+		m.bindingError(now, mh.UnrecognizedType, r.Source, r.Destination, r.HomeAddress)
+		return
+	case !ok:
+		// The other messages of RFC 6275 belong to the roles of mobile nodes and correspondent nodes.
 		m.counters.Discarded.NotForHomeAgent++
 		return
 	}
 	m.counters.BindingUpdates++
 	m.bindingUpdate(now, r, update, err != nil)
 }
+
+// extension reports whether message is of a type that extends RFC 6275.
+func extension(message mh.Message) bool { return message.Type() > mh.TypeBindingError }
 
 // bindingError sends a Binding Error to source, if that may be answered (RFC 6275 section 9.3.3).
 func (m *Machine) bindingError(now time.Time, status mh.BindingErrorStatus, source, destination, home netip.Addr) {

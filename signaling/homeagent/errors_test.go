@@ -124,7 +124,7 @@ func TestOtherMessagesAreIgnored(t *testing.T) {
 	w := start(t)
 	for _, m := range []mh.Message{
 		&mh.BindingRefreshRequest{}, &mh.HomeTestInit{}, &mh.CareOfTestInit{}, &mh.HomeTest{}, &mh.CareOfTest{},
-		&mh.BindingAcknowledgement{}, &mh.BindingError{}, &mh.Heartbeat{},
+		&mh.BindingAcknowledgement{}, &mh.BindingError{},
 	} {
 		p, err := mh.Append(nil, m)
 		if err != nil {
@@ -134,8 +134,25 @@ func TestOtherMessagesAreIgnored(t *testing.T) {
 			t.Errorf("%T: effects %v", m, e)
 		}
 	}
-	if n := w.m.Counters().Discarded.NotForHomeAgent; n != 8 {
+	if n := w.m.Counters().Discarded.NotForHomeAgent; n != 7 {
 		t.Errorf("%d counted", n)
+	}
+}
+
+// "If the LMA or the MAG do not support the Heartbeat messages, they respond with a Binding Error message with status set to
+// 2"; without an answer the peer would take the home agent for dead.
+func TestRFC5847_3_UnsupportedTypesAreAnsweredByBindingError2(t *testing.T) {
+	w := start(t)
+	for _, m := range []mh.Message{
+		&mh.Heartbeat{}, &mh.BindingRevocationIndication{}, &mh.BindingRevocationAcknowledgement{}, &mh.Experimental{Data: []byte{1, 2}},
+	} {
+		p, err := mh.Append(nil, m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if b, _ := bindingErrors(t, w.handle(raw(careOf1, nowhere, p...))); len(b) != 1 || b[0].Status != mh.UnrecognizedType {
+			t.Errorf("%T: Binding Errors %v", m, b)
+		}
 	}
 }
 

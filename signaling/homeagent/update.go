@@ -69,6 +69,11 @@ func (m *Machine) bindingUpdate(now time.Time, r *signaling.Received, update *mh
 		return
 	}
 	q.careOf = auth.CareOf(update.Options, r.Source)
+	if !q.deregisters() && !routable(q.careOf) {
+		// "MUST be silently discarded" (section 6.1.7)
+		m.counters.Discarded.BadAddresses++
+		return
+	}
 	if !q.away && !q.deregisters() {
 		m.counters.Discarded.NoHomeAddressOption++
 		return
@@ -183,12 +188,9 @@ func (m *Machine) prohibits(q *request, prefix netip.Prefix) string {
 	return ""
 }
 
-// unfit says why the care-of address cannot be one (RFC 6275 section 6.1.8, status 174); empty if it can. A tunnel to an
-// address behind a tunnel of ours would never come out.
+// unfit says why the care-of address, a unicast routable one, cannot be one here (RFC 6275 section 6.1.8, status 174); empty
+// if it can. A tunnel to an address behind a tunnel of ours would never come out.
 func (m *Machine) unfit(q *request) string {
-	if !routable(q.careOf) {
-		return "care-of address is not a unicast routable address"
-	}
 	if q.careOf == m.cfg.Address {
 		return "care-of address is the home agent's"
 	}

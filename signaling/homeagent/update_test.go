@@ -195,13 +195,23 @@ func TestRFC6275_10_3_1_AdministrativelyProhibited(t *testing.T) {
 func TestRFC6275_6_1_8_InvalidCareOfAddress(t *testing.T) {
 	w := start(t)
 	w.accept(bu(plain, 1))
-	for _, careOf := range []string{
-		"fe80::1", "ff0e::1", "::", "::1", "::ffff:192.0.2.1", "2001:db8:1::1", "2001:db8:1::7", "2001:db8:1::8", "2001:db8:40::1",
-	} {
+	for _, careOf := range []string{"2001:db8:1::1", "2001:db8:1::7", "2001:db8:1::8", "2001:db8:40::1"} {
 		m := bu(router, 1, options(&mh.AlternateCareOf{Address: netip.MustParseAddr(careOf)}))
 		w.send(m).status(t, 174)
 	}
 	w.bound(router, nowhere, 0)
+}
+
+func TestRFC6275_6_1_7_UnroutableCareOfAddressIsDiscardedInSilence(t *testing.T) {
+	w := start(t)
+	for _, careOf := range []string{"fe80::1", "ff0e::1", "::", "::1", "::ffff:192.0.2.1"} {
+		w.send(bu(plain, 1, options(&mh.AlternateCareOf{Address: netip.MustParseAddr(careOf)}))).silent(t)
+	}
+	w.send(bu(plain, 1, from(netip.MustParseAddr("fe80::1")))).silent(t)
+	if n := w.m.Counters().Discarded.BadAddresses; n != 6 {
+		t.Errorf("%d counted", n)
+	}
+	w.bound(plain, nowhere, 0)
 }
 
 func TestCareOfAddressIsNobodysHomeAddress(t *testing.T) {
