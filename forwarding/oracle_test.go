@@ -49,7 +49,7 @@ func (s *slow) forward(b []byte) (out []byte, toHost bool) {
 			return nil, false
 		}
 		b, decapsulated = inner, true
-		source, destination = addrAt(b, 8), addrAt(b, 24)
+		destination = addrAt(b, 24)
 		if slices.Contains(s.locals, destination) {
 			return nil, true
 		}

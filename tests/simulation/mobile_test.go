@@ -88,7 +88,7 @@ func (m *mobile) detect(e movement.Event) {
 			// Three solicitations, 30 ms apart.
 			m.w.after(100*time.Millisecond, m.is(m.life, func() {
 				if !m.up || links[m.at].router != x.Router {
-					m.detect(movement.RouterUnreachable{Router: x.Router})
+					m.detect(movement.RouterUnreachable(x))
 				}
 			}))
 		case movement.Attach:

@@ -18,7 +18,6 @@ var (
 	home       = netip.MustParseAddr("2001:db8:1::99")
 	homePrefix = netip.MustParsePrefix("2001:db8:1::/64")
 	agentAddr  = netip.MustParseAddr("2001:db8:1::1")
-	boundHome  = netip.PrefixFrom(home, 128)
 	key        = auth.Association{SPI: 256, Algorithm: auth.HMACSHA256, Key: auth.Key("0123456789abcdef")}
 )
 
