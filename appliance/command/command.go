@@ -59,6 +59,18 @@ Look at a running one:  kedge status`,
 		SilenceUsage:  true,
 	}
 	root.AddCommand(runCommand(), checkCommand(), statusCommand(), bindingsCommand(), eventsCommand(), doctorCommand(), lab.Command(), versionCommand())
+	node := &cobra.Group{ID: "node", Title: "Commands:"}
+	network := &cobra.Group{ID: "network", Title: "Programs of test networks:"}
+	root.AddGroup(node, network)
+	for _, c := range root.Commands() {
+		c.GroupID = node.ID
+	}
+	root.SetHelpCommandGroupID(node.ID)
+	root.SetCompletionCommandGroupID(node.ID)
+	for _, c := range []*cobra.Command{advertiseCommand(), echoCommand(), pingCommand()} {
+		c.GroupID = network.ID
+		root.AddCommand(c)
+	}
 	return root
 }
 
