@@ -39,8 +39,8 @@ cross:
 # With Go on the host nothing is pulled; without, the Dockerfile builds with an image that has Go.
 image:
 ifneq ($(shell command -v go 2>/dev/null),)
-	@mkdir -p out/image
-	$(BUILD) -o out/image/kedge .
+	@rm -rf out/image && mkdir -p out/image/etc/kedge out/image/run/kedge out/image/var/lib/kedge out/image/usr/bin
+	GOOS=linux $(BUILD) -o out/image/usr/bin/kedge .
 	$(ENGINE) build --target packed -t kedge:latest .
 else
 	$(ENGINE) build --build-arg VERSION=$(VERSION) -t kedge:latest .
