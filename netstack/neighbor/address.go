@@ -136,19 +136,19 @@ func (t *Table) announce(a *address) {
 }
 
 // advertise sends an advertisement for a: solicited to the node to, or unsolicited to all nodes if that is the unspecified
-// address (RFC 4861 section 7.2.4). Proxy advertisements come from an address of this node's, have no Router flag, and
-// the Override flag set (RFC 6275 section 10.4.1): against RFC 4861 section 7.2.8 in solicited ones too, since a router
+// address (RFC 4861 section 7.2.4). Proxy advertisements come from an address of this node's, have the Router flag
+// for mobile routers only, and the Override flag set (RFC 6275 section 10.4.1): against RFC 4861 section 7.2.8 in solicited ones too, since a router
 // that has the mobile node's own link-layer address cached would else go on using it for seconds.
 func (t *Table) advertise(a *address, to netip.Addr, link packet.LinkAddress) {
 	m := &nd.NeighborAdvertisement{
-		Router:    t.cfg.Router && a.kind != Proxy,
+		Router:    a.kind == ProxyRouter || t.cfg.Router && a.kind != Proxy,
 		Solicited: !to.IsUnspecified(),
 		Override:  a.kind != Optimistic && a.kind != Anycast,
 		Target:    a.addr,
 		Options:   nd.Options{nd.TargetLinkLayerAddress(t.cfg.LinkAddress)},
 	}
 	src := a.addr
-	if a.kind == Proxy || a.kind == Anycast {
+	if a.kind.proxied() || a.kind == Anycast {
 		if own := t.source(netip.Addr{}); own.IsValid() {
 			src = own
 		}

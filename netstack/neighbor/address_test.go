@@ -99,6 +99,16 @@ func TestRFC6275Section1041Proxy(t *testing.T) {
 	b.expect()
 }
 
+func TestRFC3963Section62ProxyOfAMobileRouter(t *testing.T) {
+	b := newBench(t, Config{})
+	b.do(b.AddAddress(b.now, home, ProxyRouter))
+	b.do(b.Announce(b.now, home))
+	b.ask(peer, home)
+	b.claim(home)
+	b.expect("0s fe80::ee > ff02::1 NA 2001:db8::beef [RO] target=me",
+		"0s fe80::ee > 2001:db8::1 (m1) NA 2001:db8::beef [RSO] target=me", "0s Conflict {2001:db8::beef [2 0 0 0 0 1]}")
+}
+
 func TestRFC4861Section727Anycast(t *testing.T) {
 	b := newBench(t, Config{Router: true})
 	b.do(b.AddAddress(b.now, home, Anycast))

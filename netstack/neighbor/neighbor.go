@@ -84,7 +84,13 @@ const (
 	// section 11.5.5): solicitations for it are answered by unicast alone, it is no source of solicitations, and the home
 	// agent's advertisements of it are no conflict.
 	Returning
+	// ProxyRouter is Proxy for an address of a mobile router, whose advertisements have the Router flag (RFC 3963 section
+	// 6.2): without it, the neighbours that use the mobile router as a router would stop doing so.
+	ProxyRouter
 )
+
+// proxied reports whether the address is another node's.
+func (k Kind) proxied() bool { return k == Proxy || k == ProxyRouter }
 
 // Frame is a packet to be sent to a link-layer address.
 type Frame struct {

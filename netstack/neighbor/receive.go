@@ -101,7 +101,7 @@ func (t *Table) receiveAdvertisement(m *nd.NeighborAdvertisement, from packet.Li
 		case a.kind == Own:
 			t.out.Events = append(t.out.Events, Conflict{a.addr, from})
 			return
-		case a.kind == Proxy && !m.Solicited: // a solicited one answers this node, looking for the owner of an address that it proxies
+		case a.kind.proxied() && !m.Solicited: // a solicited one answers this node, looking for the owner of an address that it proxies
 			t.out.Events = append(t.out.Events, Conflict{a.addr, from})
 		}
 	}
