@@ -188,6 +188,24 @@ func TestNotND(t *testing.T) {
 	}
 }
 
+// Sections 6.1 and 7.1: "The contents of the Reserved field ... MUST be ignored."
+func TestRFC4861Section61And71ReservedFieldsAreIgnored(t *testing.T) {
+	for _, s := range samples() {
+		reserved := map[Type][]int{133: {44, 47}, 135: {44, 47}, 136: {45, 47}, 137: {44, 47}}[s.msg.Type()]
+		if reserved == nil {
+			continue
+		}
+		b := mustAppend(t, s.src, s.dst, s.msg)
+		for at := reserved[0]; at <= reserved[1]; at++ {
+			b[at] = 0xff
+		}
+		_, _, m, err := Parse(seal(b))
+		if diff := cmp.Diff(s.msg, m, compareAddr, comparePrefix); diff != "" || err != nil {
+			t.Errorf("%s: %v\n%s", s.name, err, diff)
+		}
+	}
+}
+
 func TestOptionsOfWrongLengthAreKeptAsUnknown(t *testing.T) {
 	for typ := range OptionType(30) {
 		m := &RouterAdvertisement{Options: Options{&UnknownOption{Type: typ, Data: make([]byte, 46)}, MTU(1400)}}
