@@ -104,6 +104,23 @@ func TestRFC6275_10_5_1_OrderOfPreference(t *testing.T) {
 	}
 }
 
+// "If more than one global IP address is associated with a home agent, these addresses SHOULD be listed in a randomized order."
+func TestRFC6275_10_5_1_AddressesOfOneHomeAgentAreShuffled(t *testing.T) {
+	w := start(t, physical, func(c *Config) { c.Preference, c.Random = 5, rand.New(rand.NewPCG(1, 1)) })
+	w.handle(seen(2, 0, time.Hour, "2001:db8:1::2", "2001:db8:1::22"))
+	first := map[netip.Addr]bool{}
+	for range 40 {
+		got := discover(w)
+		if len(got) != 3 || got[0] != agent {
+			t.Fatalf("list %v", got)
+		}
+		first[got[1]] = true
+	}
+	if len(first) != 2 {
+		t.Errorf("always %v first", first)
+	}
+}
+
 func TestRFC6275_10_5_1_HomeAgentsList(t *testing.T) {
 	w := start(t, physical)
 	other := netip.MustParseAddr("2001:db8:1::2")
@@ -179,5 +196,17 @@ func TestRFC6275_10_6_MobilePrefixAdvertisement(t *testing.T) {
 	answer[*discovery.MobilePrefixAdvertisement](t, w.after(time.Millisecond).icmp(agent, plain, solicitation))
 	if e := w.icmp(agent, nowhere, solicitation); len(e) != 0 {
 		t.Errorf("effects %v without a Home Address option", e)
+	}
+}
+
+// Section 6.7: "Home agents MUST silently ignore any options they do not recognize and continue processing the message."
+func TestRFC6275_6_7_UnknownOptionsOfASolicitationAreIgnored(t *testing.T) {
+	w := start(t)
+	w.accept(bu(plain, 1))
+	solicitation := &discovery.MobilePrefixSolicitation{
+		Identifier: 7, Unknown: []discovery.UnknownOption{{Type: 200, Data: []byte{1, 2, 3, 4, 5, 6}}},
+	}
+	if adv, _ := answer[*discovery.MobilePrefixAdvertisement](t, w.icmp(agent, plain, solicitation)); adv.Identifier != 7 {
+		t.Errorf("advertisement %+v", adv)
 	}
 }

@@ -184,6 +184,23 @@ func TestRFC6275_9_3_1_HomeAddressMustBeUnicastRoutable(t *testing.T) {
 	}
 }
 
+// Section 6.3: the option "MUST NOT alter the contents of the receiver's Binding Cache".
+func TestRFC6275_6_3_HomeAddressOptionsChangeNoBinding(t *testing.T) {
+	w := start(t)
+	w.accept(bu(plain, 1))
+	w.handle(signaling.UnverifiedHomeAddress{Source: careOf2, Destination: agent, HomeAddress: plain})
+	w.handle(signaling.ReceivedICMP{Source: careOf2, Destination: agent, HomeAddress: plain, Payload: []byte{146, 0, 0, 0, 0, 1, 0, 0}})
+	w.handle(raw(careOf2, plain, 59, 0, 99, 0, 0, 0, 0, 0))
+	w.bound(plain, careOf1, time.Minute)
+}
+
+// Section 6.2.1: "the receiver MUST quietly ignore and skip over the option, correctly handling any remaining options".
+func TestRFC6275_6_2_1_UnknownOptionsAreSkipped(t *testing.T) {
+	w := start(t)
+	w.accept(bu(plain, 1, options(&mh.UnknownOption{Type: 200, Data: []byte{1, 2, 3}}, &mh.AlternateCareOf{Address: careOf2})))
+	w.bound(plain, careOf2, time.Minute)
+}
+
 func TestMessagesForOtherAddressesAreDiscarded(t *testing.T) {
 	w := start(t)
 	r := bu(plain, 1).received(t)

@@ -48,6 +48,20 @@ func TestRFC3963_6_2_MobileNetworks(t *testing.T) {
 	}
 }
 
+// "If the Binding Update contains more than one option, the Home Agent MUST set up forwarding for all the Mobile Network
+// Prefixes."
+func TestRFC3963_6_2_AllPrefixesOfABindingUpdate(t *testing.T) {
+	w := start(t)
+	e := w.accept(bu(router, 1, asRouter, options(&mh.MobileNetworkPrefix{Prefix: network1}, &mh.MobileNetworkPrefix{Prefix: network2})))
+	var got []netip.Prefix
+	for _, b := range of[signaling.Bind](e) {
+		got = append(got, b.Home)
+	}
+	if want := []netip.Prefix{host(router), network1, network2}; !slices.Equal(got, want) {
+		t.Errorf("bound %v, want %v", got, want)
+	}
+}
+
 func TestRFC3963_6_6_StatusCodes(t *testing.T) {
 	option := func(p string) func(*message) {
 		return options(&mh.MobileNetworkPrefix{Prefix: netip.MustParsePrefix(p)})
