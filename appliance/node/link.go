@@ -32,8 +32,10 @@ type link struct {
 	// table is nil until the interface has been there; one with another link-layer address gets a new table.
 	table     *neighbor.Table
 	tableAddr packet.LinkAddress
-	// held are the addresses that the table answers for, for the next one.
-	held map[netip.Addr]neighbor.Kind
+	// held are the addresses that the table answers for, for the next one. readdressed says that neighbours have yet to be
+	// told that these are at another link-layer address now.
+	held        map[netip.Addr]neighbor.Kind
+	readdressed bool
 
 	up bool
 	// router and onLink are the default router and the prefixes of neighbours.
@@ -92,6 +94,7 @@ func (l *link) interfaceChanged(now time.Time, s ethernet.State) {
 	if !s.Present || l.table != nil && s.Address == l.tableAddr {
 		return
 	}
+	l.readdressed = l.table != nil
 	l.table = neighbor.New(neighbor.Config{LinkAddress: s.Address})
 	l.tableAddr = s.Address
 	l.eth.Attach(l.table, func(out neighbor.Output) {
@@ -104,6 +107,21 @@ func (l *link) interfaceChanged(now time.Time, s ethernet.State) {
 	}
 	for a := range l.probes {
 		l.ask(func(t *neighbor.Table) neighbor.Output { return t.Probe(now, a) })
+	}
+	l.readvertise(now)
+}
+
+// readvertise tells neighbours of another link-layer address (RFC 4861 section 7.2.6), once the link is known to be one on
+// which the addresses are in use. They would go on sending to the old one for half a minute.
+func (l *link) readvertise(now time.Time) {
+	if !l.readdressed || !l.movement.Attachment().CareOf.IsValid() {
+		return
+	}
+	l.readdressed = false
+	for a, kind := range l.held {
+		if kind != neighbor.Anycast {
+			l.ask(func(t *neighbor.Table) neighbor.Output { return t.Announce(now, a) })
+		}
 	}
 }
 
@@ -250,6 +268,7 @@ func (l *link) carryOut(now time.Time, effect movement.Effect) {
 	case movement.ProbeRouter:
 		l.ask(func(t *neighbor.Table) neighbor.Output { return t.Verify(now, e.Router) })
 	case movement.Attach:
+		l.readvertise(now)
 		l.node.event(now, e.Attachment)
 	case movement.Report:
 		l.node.report(now, e.Report)
