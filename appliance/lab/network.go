@@ -200,6 +200,7 @@ func (n *network) advertise(ctx context.Context, failed func(error)) {
 				RouterLifetime: f.Advertise.RouterLifetime.Std(),
 				Valid:          f.Advertise.Valid.Std(),
 				Preferred:      f.Advertise.Preferred.Std(),
+				RetransTimer:   f.Advertise.RetransTimer.Std(),
 			}
 			n.advertising.Go(func() {
 				if err := advertise.Run(ctx, n.nodes[spec.Name].space, f.Name, router, n.lab.Seed+uint64(64*i+j)); err != nil {

@@ -55,11 +55,15 @@ func (m *Machine) findRouter(a netip.Addr) *router {
 }
 
 func (m *Machine) handleAdvertisement(now time.Time, ra *RouterAdvertisement) {
-	if !m.up || !m.cfg.Autoconfigure {
+	if !m.up {
 		return
 	}
 	if !ra.Router.Is6() || !ra.Router.IsLinkLocalUnicast() {
 		m.counters.Invalid++
+		return
+	}
+	if !m.cfg.Autoconfigure {
+		m.learnTimers(ra) // of neighbour discovery: the operator has said the rest
 		return
 	}
 	first := !m.trusted
@@ -204,6 +208,10 @@ func (m *Machine) learnParameters(ra *RouterAdvertisement) {
 		m.mtu = ra.MTU
 		m.emit(SetMTU{m.mtu})
 	}
+	m.learnTimers(ra)
+}
+
+func (m *Machine) learnTimers(ra *RouterAdvertisement) {
 	timers := m.timers
 	if ra.ReachableTime > 0 {
 		timers.ReachableTime = ra.ReachableTime

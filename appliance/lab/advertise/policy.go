@@ -17,6 +17,8 @@ type Router struct {
 	RouterLifetime time.Duration
 	Valid          time.Duration
 	Preferred      time.Duration
+	// RetransTimer is the link's retransmission timer (RFC 4861 section 4.2); 0 leaves it to hosts.
+	RetransTimer time.Duration
 }
 
 // Policy says when advertisements are sent.
@@ -58,6 +60,7 @@ func (r Router) message(mac [6]byte) *nd.RouterAdvertisement {
 	m := &nd.RouterAdvertisement{
 		CurHopLimit:    64,
 		RouterLifetime: r.RouterLifetime,
+		RetransTimer:   r.RetransTimer,
 		Options:        nd.Options{nd.SourceLinkLayerAddress(mac)},
 	}
 	// The option has 32 bits of milliseconds and helps a mobile node only where advertisements are frequent.

@@ -106,6 +106,7 @@ type Advertise struct {
 	RouterLifetime Duration       `toml:"router_lifetime"`
 	Valid          Duration       `toml:"valid"`
 	Preferred      Duration       `toml:"preferred"`
+	RetransTimer   Duration       `toml:"retrans_timer"`
 }
 
 // Route of a node.
