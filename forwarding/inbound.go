@@ -135,6 +135,9 @@ func (w *Worker) fromHost(p *packet.Packet, in PortID) {
 	}
 	from := origin{fromHost, in}
 	switch {
+	case complaint(p, h):
+		w.drop(DropComplaint)
+		return
 	case h.Destination.IsMulticast():
 		w.drop(MulticastRefused)
 		return
@@ -163,6 +166,18 @@ func (w *Worker) fromHost(p *packet.Packet, in PortID) {
 	} else if !s.anyMobile {
 		w.sendError(p, h, from, icmp.DestinationUnreachable, icmp.NoRoute, 0)
 	}
+}
+
+// complaint reports whether a packet from the host's kernel is an ICMPv6 Parameter Problem, code 1, about a Mobility Header.
+// The kernel sees what a link receives for its home address, and does not know that kedge understands it: a peer that
+// was told so would take the mobile node for one without Mobile IPv6 (RFC 6275 section 11.3.5).
+func complaint(p *packet.Packet, h *ip6.Header) bool {
+	const nextHeader = 6 // of the embedded IPv6 header
+	at := h.UpperOffset
+	b := p.Bytes()
+	return h.Upper == ip6.ICMP && at+icmp.HeaderLength+nextHeader < len(b) &&
+		b[at] == icmp.ParameterProblem && b[at+1] == icmp.UnrecognizedHeader &&
+		b[at+icmp.HeaderLength+nextHeader] == ip6.MobilityHeader
 }
 
 // reverse sends what the mobile node's programs sent: through the tunnel, or as it is when at home.

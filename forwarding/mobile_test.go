@@ -169,3 +169,14 @@ func TestDown(t *testing.T) {
 		t.Error("an anchor has no bindings that are down")
 	}
 }
+
+// A peer that is told that the mobile node does not recognize the Mobility Header stops signalling to it (RFC 6275 section
+// 11.3.5); the host's kernel, which sees the acknowledgements of a mobile node at home too, would say so.
+func TestRFC6275_11_3_5_KernelDoesNotDisownMobility(t *testing.T) {
+	e, w := mobileNode(t)
+	ack := ipv6(0, ha, h1, 135, 64, []byte{59, 0, 6, 0, 0, 0, 0, 0})
+	wantDrop(t, e, process(w, tunPort, icmp6(h1, ha, 64, 4, 1, 6, ack)), DropComplaint)
+	// Any other complaint is the program's business.
+	other := ipv6(0, ha, h1, 132, 64, make([]byte, 8))
+	one(t, process(w, tunPort, icmp6(h1, ha, 64, 4, 1, 6, other)), ethPort)
+}

@@ -8,19 +8,16 @@ import (
 )
 
 // blackhole is a route that makes the host's kernel drop what arrives for an address of kedge's own. The kernel sees every
-// frame that kedge sees; one that forwards would send each of them back out. It is made and removed on a goroutine of its
-// own: a handoff does not wait for the journal and the kernel.
+// frame that kedge sees: one that forwards would send each of them back out, and one without a route would tell the
+// sender that there is none. It is made and removed on a goroutine of its own: a handoff does not wait for the journal
+// and the kernel.
 type blackhole struct {
 	mu      sync.Mutex // guards change, and orders making before removing
 	change  *kernel.Change
 	removed bool
 }
 
-// blackhole returns nil where the kernel does not forward and needs none.
-func (n *Node) blackhole(name string, a netip.Addr) *blackhole {
-	if !n.forwards(name) {
-		return nil
-	}
+func (n *Node) blackhole(a netip.Addr) *blackhole {
 	b := &blackhole{}
 	n.chores.Go(func() {
 		b.mu.Lock()
@@ -30,15 +27,26 @@ func (n *Node) blackhole(name string, a netip.Addr) *blackhole {
 		}
 		var err error
 		if b.change, err = n.journal.AddBlackhole(a); err != nil {
-			n.log.Warn("the kernel forwards and may bounce packets for an address of kedge's own", "address", a, "error", err)
+			n.log.Warn("the kernel may answer packets for an address of kedge's own", "address", a, "error", err)
 		}
 	})
 	return b
 }
 
-// forwards reports whether the kernel forwards what arrives at an interface.
-func (n *Node) forwards(name string) bool {
-	return kernel.ExamineForwarding(name).State != kernel.Absent
+// ignoreHomeLink does for all addresses of the home prefixes what blackhole does for one: a home agent on a physical home
+// link receives what is for each mobile node that is away.
+func (n *Node) ignoreHomeLink() error {
+	const beforeSteering = 90
+	h := n.cfg.HomeAgent
+	if h == nil || h.HomeLink == "" {
+		return nil
+	}
+	for _, p := range h.HomePrefixes {
+		if _, err := n.journal.AddRule(kernel.Rule{Priority: beforeSteering, Interface: h.HomeLink, To: p}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (b *blackhole) remove(chores *sync.WaitGroup) {

@@ -314,7 +314,7 @@ func (l *link) addAddress(now time.Time, e movement.AddAddress) {
 		l.node.log.Error("own address", "link", l.cfg.Interface, "error", err)
 	}
 	if l.addresses[a] == nil {
-		l.addresses[a] = l.node.blackhole(l.cfg.Interface, a)
+		l.addresses[a] = l.node.blackhole(a)
 	}
 }
 

@@ -129,6 +129,9 @@ func Run(ctx context.Context, cfg *config.Config, log *slog.Logger) (err error) 
 		})
 	}
 
+	if err := n.ignoreHomeLink(); err != nil {
+		return err
+	}
 	if err := n.openLinks(running, run); err != nil {
 		return explain(err)
 	}

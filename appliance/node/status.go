@@ -79,7 +79,9 @@ func addCounters(into map[string]uint64, prefix string, counters any) {
 		}
 	case reflect.Map:
 		for _, k := range v.MapKeys() {
-			into[prefix+"-"+kebab(strings.ReplaceAll(fmt.Sprint(k), " ", "-"))] = v.MapIndex(k).Uint()
+			// The words of keys are not of Go's making: MIPV6-AUTH-FAIL.
+			words := strings.NewReplacer(" ", "-", "_", "-").Replace(fmt.Sprint(k))
+			into[prefix+"-"+strings.ToLower(words)] = v.MapIndex(k).Uint()
 		}
 	}
 }

@@ -27,13 +27,14 @@ const (
 	MobilePrefixAdvertisement = 147
 )
 
-// Codes of Destination Unreachable and Time Exceeded.
+// Codes of Destination Unreachable, Time Exceeded and Parameter Problem.
 const (
 	NoRoute            = 0
 	BeyondScope        = 2
 	AddressUnreachable = 3
 	SourceFailedPolicy = 5
 	HopLimitExceeded   = 0
+	UnrecognizedHeader = 1
 )
 
 // HeaderLength is that of an ICMPv6 error message in octets, up to the invoking packet.

@@ -105,8 +105,10 @@ type Rule struct {
 	// From and To are what the addresses of the packet must be within; invalid for any.
 	From netip.Prefix `json:"from,omitzero"`
 	To   netip.Prefix `json:"to,omitzero"`
-	// Table is the routing table asked.
-	Table uint32 `json:"table"`
+	// Interface is the one that the packet must have come in by; empty for any, and for packets of the host's own.
+	Interface string `json:"interface,omitempty"`
+	// Table is the routing table asked; 0 makes the rule a blackhole.
+	Table uint32 `json:"table,omitempty"`
 	// SuppressDefault ignores an answer that is a default route.
 	SuppressDefault bool `json:"suppress_default,omitempty"`
 }

@@ -216,6 +216,10 @@ func (c *ruleChange) message() *netlink.Rule {
 	m.Priority = c.Priority
 	m.Table = int(c.Table)
 	m.Protocol = Protocol
+	m.IifName = c.Interface
+	if c.Table == 0 {
+		m.Type = unix.RTN_BLACKHOLE
+	}
 	if c.From.IsValid() {
 		m.Src = ipNet(c.From.Masked())
 	}
@@ -239,6 +243,12 @@ func (c *ruleChange) String() string {
 	}
 	if c.To.IsValid() {
 		text += " to " + c.To.String()
+	}
+	if c.Interface != "" {
+		text += " from interface " + c.Interface
+	}
+	if c.Table == 0 {
+		return text + " blackhole"
 	}
 	return fmt.Sprintf("%s table %d", text, c.Table)
 }

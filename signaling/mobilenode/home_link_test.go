@@ -26,7 +26,7 @@ func TestRFC6275_11_5_5_ReturningHome(t *testing.T) {
 		t.Errorf("alternate care-of address %v", o)
 	}
 	want := signaling.Defend{Link: "eth0", Address: home}
-	if d := of[signaling.Defend](out); len(d) != 1 || d[0] != want || index[signaling.Defend](out) < index[signaling.Send](out) {
+	if d := of[signaling.Defend](out); len(d) != 1 || d[0] != want || index[signaling.Defend](out) > index[signaling.Send](out) {
 		t.Errorf("effects:\n%s", out)
 	}
 	if index[signaling.Bind](out) >= 0 {

@@ -180,6 +180,9 @@ func (m *Machine) transmit(now time.Time) {
 		send.Source, send.HomeAddress = m.cfg.HomeAddress, netip.Addr{}
 		send.Router = m.homeNextHop(r.count)
 	}
+	if r.purpose == returnHome {
+		m.defend(false) // first: the home agent may ask for the address before this node has done anything else
+	}
 	m.emit(send)
 	m.report(signaling.Report{Kind: BindingUpdateSent, CareOf: r.careOf, Sequence: t.sequence, Lifetime: t.lifetime})
 	if r.wait == 0 {
@@ -198,8 +201,6 @@ func (m *Machine) afterUpdate(p purpose) {
 		m.bind(tunnelled)
 	case p == deregister:
 		m.unbind()
-	case p == returnHome:
-		m.defend(false)
 	}
 }
 
