@@ -1,6 +1,7 @@
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 BUILD   := CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags "-s -w -X kedge/appliance/node.version=$(VERSION)"
 ENGINE  ?= $(shell command -v docker >/dev/null 2>&1 && docker info >/dev/null 2>&1 && echo docker || echo podman)
+IMAGE   ?= kedge:latest
 ARCHES  := amd64 arm64 arm mipsle
 
 .PHONY: kedge test vet lint fuzz bench cross image clean
@@ -41,9 +42,9 @@ image:
 ifneq ($(shell command -v go 2>/dev/null),)
 	@rm -rf out/image && mkdir -p out/image/etc/kedge out/image/run/kedge out/image/var/lib/kedge out/image/usr/bin
 	GOOS=linux $(BUILD) -o out/image/usr/bin/kedge .
-	$(ENGINE) build --target packed -t kedge:latest .
+	$(ENGINE) build --target packed -t $(IMAGE) .
 else
-	$(ENGINE) build --build-arg VERSION=$(VERSION) -t kedge:latest .
+	$(ENGINE) build --build-arg VERSION=$(VERSION) -t $(IMAGE) .
 endif
 
 clean:
