@@ -45,7 +45,12 @@ type link struct {
 	addresses map[netip.Addr]*blackhole
 	// probes are addresses whose detection the role asked for.
 	probes map[netip.Addr]bool
+	// contestedAt is when the log last said that somebody claims one of the addresses.
+	contestedAt time.Time
 }
+
+// complaintInterval keeps a neighbour from filling the log.
+const complaintInterval = 10 * time.Second
 
 func newLink(n *Node, c config.Link, id forwarding.PortID, secret []byte) (*link, error) {
 	l := &link{node: n, cfg: c, id: id, addresses: map[netip.Addr]*blackhole{}, probes: map[netip.Addr]bool{}, held: map[netip.Addr]neighbor.Kind{}}
@@ -178,7 +183,7 @@ func (l *link) neighborEvent(now time.Time, event neighbor.Event) {
 		l.detected(now, e.Addr, true)
 	case neighbor.Conflict:
 		if _, own := l.addresses[e.Addr]; own {
-			l.handle(now, movement.DuplicateFound{Address: e.Addr})
+			l.contested(now, e.Addr)
 		}
 	}
 }
@@ -198,6 +203,17 @@ func (l *link) detected(now time.Time, a netip.Addr, duplicate bool) {
 		l.hold(now, a, neighbor.Own)
 	}
 	l.handle(now, movement.AddressConfirmed{Address: a})
+}
+
+// contested keeps an address of kedge's own that another node advertises too: its duplicate address detection is over, and
+// were it given up, any node on the link could take away a care-of address, or a home agent's, by one forged message.
+// Neighbours are told whose it is, at the rate that Announce allows.
+func (l *link) contested(now time.Time, a netip.Addr) {
+	l.ask(func(t *neighbor.Table) neighbor.Output { return t.Announce(now, a) })
+	if now.Sub(l.contestedAt) > complaintInterval {
+		l.contestedAt = now
+		l.node.log.Warn("another node on the link advertises an address of kedge's own", "link", l.cfg.Interface, "address", a)
+	}
 }
 
 // advertised tells movement detection, and a home agent on its home link, of a router advertisement.
