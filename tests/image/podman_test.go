@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -64,27 +63,38 @@ func (e *engine) in(options []string, command ...string) (string, error) {
 	return e.run(slices.Concat([]string{"run", "--rm", "--network", "none"}, limits, options, []string{tag}, command)...)
 }
 
-// TestMain removes the image that tests made.
+// TestMain removes the image that tests made, with those it was made from.
 func TestMain(m *testing.M) {
 	status := m.Run()
-	if made.Load() {
+	if made != nil {
 		_ = exec.Command("podman", "rmi", "-f", tag).Run()
+		for _, image := range made {
+			_ = exec.Command("podman", "rmi", image).Run() // it may have gone with another
+		}
 	}
 	os.Exit(status)
 }
 
-var made atomic.Bool
+// made are the images that appeared while tag was made, latest first.
+var made []string
 
-// making says once what came of building the image.
+// making says once what came of making the image.
 var making = sync.OnceValue(func() error {
+	before := imagesThere()
 	c := exec.Command("make", "image", "ENGINE=podman", "IMAGE="+tag)
 	c.Dir = repository
-	made.Store(true)
-	if out, err := c.CombinedOutput(); err != nil {
+	out, err := c.CombinedOutput()
+	if made = slices.DeleteFunc(imagesThere(), func(i string) bool { return slices.Contains(before, i) }); err != nil {
 		return fmt.Errorf("make image: %w\n%s", err, out)
 	}
 	return nil
 })
+
+// imagesThere are the images of the machine, latest first.
+func imagesThere() []string {
+	out, _ := exec.Command("podman", "images", "-a", "-q", "--no-trunc", "--sort", "created").Output()
+	return strings.Fields(string(out))
+}
 
 // podman makes the image and returns an engine that runs it, or skips the test with the reason why there is none.
 func podman(t *testing.T) *engine {
