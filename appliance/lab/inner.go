@@ -43,6 +43,10 @@ const (
 
 // inner is the first process of a lab's namespaces.
 func inner() error {
+	// What is for this process is not for the nodes that it starts: one that held readyFD would keep "lab up" waiting.
+	for _, fd := range []int{orderFD, listenerFD, readyFD} {
+		syscall.CloseOnExec(fd)
+	}
 	orders := os.NewFile(orderFD, "orders")
 	decoder := json.NewDecoder(orders)
 	var o order

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"os"
 	"os/exec"
@@ -13,6 +14,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"kedge/appliance/lab/space"
 	"kedge/appliance/lab/topology"
@@ -158,6 +161,11 @@ func forward(signals <-chan os.Signal, inner *os.Process) {
 func upOuter(name string, opt options) error {
 	lab, output, err := prepare(name, opt)
 	if err != nil {
+		return err
+	}
+	// The lab outlives this command and must not hold on to what the shell had open, such as the pipe that somebody reads
+	// its output from.
+	if err := unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC); err != nil {
 		return err
 	}
 	listener, err := listen(lab.Name)
