@@ -1,6 +1,7 @@
 package endtoend
 
 import (
+	"bytes"
 	"encoding/hex"
 	"math/rand/v2"
 	"net/netip"
@@ -164,12 +165,12 @@ func TestForgedBindingUpdates(t *testing.T) {
 	elsewhere := slices.Clone(real)
 	copy(elsewhere[8:24], attackerAddress.AsSlice())
 	a.toAgent(elsewhere)
-	at := slices.Index(real[mobilityAt:], byte(mh.OptionAlternateCareOf))
-	careOf := a.careOf.As16()
-	for at = mobilityAt; at < len(real)-16 && [16]byte(real[at:at+16]) != careOf; at++ {
-	}
 	diverted := slices.Clone(real[mobilityAt:])
-	copy(diverted[at-mobilityAt:], attackerAddress.AsSlice())
+	at := bytes.Index(diverted, a.careOf.AsSlice())
+	if at < 0 {
+		t.Fatal("the update has no Alternate Care-of Address option")
+	}
+	copy(diverted[at:], attackerAddress.AsSlice())
 	a.toAgent(mobility(attackerAddress, home, diverted))
 	a.ha.counted("home-agent-binding-updates", before, 2)
 	a.survived()

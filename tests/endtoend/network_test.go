@@ -178,6 +178,7 @@ func (n *network) move(node, bridge string) {
 func (n *network) advertise(node, iface string, prefix netip.Prefix) {
 	ctx, stop := context.WithCancel(context.Background())
 	var running sync.WaitGroup
+	s := n.nodes[node]
 	r := advertise.Router{
 		Policy: advertise.Fast, Prefixes: []netip.Prefix{prefix},
 		RouterLifetime: 30 * time.Minute, Valid: 24 * time.Hour, Preferred: 4 * time.Hour,
@@ -185,7 +186,7 @@ func (n *network) advertise(node, iface string, prefix netip.Prefix) {
 	running.Go(func() {
 		for ctx.Err() == nil {
 			// The interface's link-local address takes a moment.
-			if err := advertise.Run(ctx, n.nodes[node], iface, r, rand.Uint64()); err != nil {
+			if err := advertise.Run(ctx, s, iface, r, rand.Uint64()); err != nil {
 				time.Sleep(10 * time.Millisecond)
 			}
 		}
@@ -221,8 +222,12 @@ func (n *network) write(name, text string) string {
 // await waits for a condition and fails the test if it does not come about. It asks every 20 ms.
 func await(t *testing.T, what string, condition func() bool) {
 	t.Helper()
-	for end := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
+	begin := time.Now()
+	for end := begin.Add(patience); ; time.Sleep(20 * time.Millisecond) {
 		if condition() {
+			if took := time.Since(begin); took > 2*time.Second {
+				t.Logf("%v: %s", took, what)
+			}
 			return
 		}
 		if time.Now().After(end) {

@@ -239,3 +239,17 @@ func TestUplinkReplaced(t *testing.T) {
 	}
 	s.finish()
 }
+
+// The home agent's interface is deleted under it and comes back with another link-layer address, of which the router on
+// the home link has to learn for the home agent and for the home addresses that it proxies.
+func TestHomeLinkReplaced(t *testing.T) {
+	t.Parallel()
+	n := newNetwork(t)
+	ha, _ := registered(n, "10m")
+	s := connect(t, n.nodes["mn"], home, n.nodes["cn"], correspondent)
+	n.must(n.nodes["ha"].Handle.LinkDel(n.link("ha", "eth0")))
+	await(t, "the home agent says that its link is gone", func() bool { return !ha.status().Healthy })
+	n.plug("ha", "eth0", "home", "")
+	await(t, "the home agent is healthy", func() bool { return ha.status().Healthy })
+	s.finish()
+}

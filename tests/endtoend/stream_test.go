@@ -140,9 +140,8 @@ func (e *end) receive(seed uint64) error {
 func (s *stream) progress(when string) {
 	s.t.Helper()
 	var goal [2]int64
-	for i, e := range s.ends {
+	for i := range s.ends {
 		goal[i] = s.ends[1-i].sent.Load() + 4*chunk
-		_ = e
 	}
 	await(s.t, "octets flow both ways "+when, func() bool {
 		return s.ends[0].received.Load() >= goal[0] && s.ends[1].received.Load() >= goal[1]
