@@ -11,7 +11,10 @@ import (
 // protocol and ports (RFC 6438 section 3), the same at every worker. Where the ports are not in sight, as in fragments
 // and ESP, the inner flow label stands in for them. It is never 0, which means unlabelled (RFC 6437 section 2).
 func (e *Engine) flowLabel(b []byte, h *ip6.Header) uint32 {
-	last := uint64(h.Upper) << 32
+	var last uint64
+	if !h.Fragmented { // later fragments do not know what the first one's upper layer is
+		last = uint64(h.Upper) << 32
+	}
 	if h.HasPorts(len(b)) {
 		last |= uint64(binary.LittleEndian.Uint32(b[h.UpperOffset:]))
 	} else {
