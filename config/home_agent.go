@@ -12,7 +12,7 @@ func (r *reader) homeAgent(d *documentHomeAgent, c *Config) *HomeAgent {
 		Address:              r.address("home_agent.address", d.Address),
 		HomePrefixes:         r.prefixes("home_agent.home_prefixes", d.HomePrefixes),
 		HomeLink:             text(d.HomeLink, ""),
-		Preference:           int16(r.number("home_agent.preference", &d.Preference, 0, -32768, 32767)),
+		Preference:           uint16(r.number("home_agent.preference", &d.Preference, 0, 0, 65535)),
 		MaxLifetime:          r.duration("home_agent.max_lifetime", d.MaxLifetime, time.Hour, lifetimeUnit, longestLifetime),
 		KeepBindings:         d.KeepBindings == nil || *d.KeepBindings,
 		RefreshAdvice:        r.duration("home_agent.refresh_advice", d.RefreshAdvice, 0, lifetimeUnit, longestLifetime),

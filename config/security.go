@@ -23,7 +23,7 @@ func (r *reader) securityAssociations(in []documentSecurityAssociation) map[uint
 		a := SecurityAssociation{
 			SPI:             uint32(r.number(key+".spi", &d.SPI, 0, lowestSPI, 1<<32-1)),
 			Algorithm:       Algorithm(r.oneOf(key+".algorithm", text(d.Algorithm, string(HMACSHA256)), string(HMACSHA256), string(HMACSHA1))),
-			TimestampWindow: r.duration(key+".timestamp_window", d.TimestampWindow, 7*time.Second, time.Second, time.Hour),
+			TimestampWindow: r.duration(key+".timestamp_window", d.TimestampWindow, 7*time.Second, 4*time.Second, time.Hour),
 			Key:             r.key(key+".key_file", d.KeyFile),
 		}
 		if _, again := out[a.SPI]; again {

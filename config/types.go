@@ -113,8 +113,8 @@ type HomeAgent struct {
 	HomePrefixes []netip.Prefix
 	// HomeLink is the interface that is the home link; empty if the home link is virtual and the prefixes are routed here.
 	HomeLink string
-	// Preference in home agent lists, -32768 to 32767 (RFC 6275 section 7.4).
-	Preference int16
+	// Preference in home agent lists; higher wins (RFC 6275 section 7.4).
+	Preference uint16
 	// MaxLifetime bounds what is granted.
 	MaxLifetime time.Duration
 	// KeepBindings keeps bindings in the state directory, so that they survive a restart.

@@ -57,6 +57,7 @@ const (
 	DropFragment       // fragment with a Home Address option or type 2 routing header
 	DropScratch        // more output from one batch than a worker has buffers for
 	DropOffload        // offload state that does not fit the packet
+	DropNoNeighbor     // the next hop does not answer
 	DropComplaint      // Parameter Problem of the host's kernel about a Mobility Header for its home address
 	DropConsumed       // ICMPv6 error about a tunnel packet, dealt with
 
@@ -71,7 +72,7 @@ var counterNames = [counterCount]string{
 	"drop-multicast", "drop-multicast-refused", "drop-not-ours", "drop-at-home", "drop-not-tunneled", "drop-group-frame",
 	"drop-hop-limit", "drop-too-big", "drop-no-route", "drop-no-port", "drop-no-binding", "drop-outer-source",
 	"drop-own-source", "drop-congestion", "drop-nested", "drop-loop", "drop-unbound", "drop-neighbor", "drop-checksum",
-	"drop-error-unrelated", "drop-fragment", "drop-scratch", "drop-offload", "drop-complaint", "drop-consumed",
+	"drop-error-unrelated", "drop-fragment", "drop-scratch", "drop-offload", "drop-no-neighbor", "drop-complaint", "drop-consumed",
 }
 
 // String is the counter's name in the control API; it stays.

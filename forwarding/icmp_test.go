@@ -237,3 +237,17 @@ func TestErrorRate(t *testing.T) {
 		t.Errorf("%d after the clock stepped back, want 10", n)
 	}
 }
+
+func TestRFC4861_7_2_2_UndeliverablePacketsAreAnswered(t *testing.T) {
+	e, w := anchor(t)
+	lost := udp(cn, h2, 20)
+	b := one(t, w.Undeliverable(time.Now(), []*packet.Packet{pkt(lost)}), ethPort)
+	if _, invoking := wantICMP(t, b, ha, cn, 1, 3); !bytes.Equal(invoking, lost) {
+		t.Errorf("invoking packet %x", invoking)
+	}
+	wantCount(t, e, DropNoNeighbor, 1)
+	// Its own go to its own host.
+	if r := w.Undeliverable(time.Now(), []*packet.Packet{pkt(udp(ha, cn, 20))}); len(r.ToHost) != 1 || len(r.Outputs) != 0 {
+		t.Errorf("result %+v", r)
+	}
+}

@@ -107,6 +107,25 @@ func (w *Worker) Reassembled(now time.Time, in PortID, outerSource, outerDestina
 	return w.end()
 }
 
+// Undeliverable answers packets whose next hop did not answer with ICMPv6 Destination Unreachable, code 3 (RFC 4861 section
+// 7.2.2).
+func (w *Worker) Undeliverable(now time.Time, pkts []*packet.Packet) *Result {
+	w.begin(now, len(pkts))
+	for _, p := range pkts {
+		h := &w.header
+		if !w.parse(p, h) {
+			continue
+		}
+		from := origin{kind: fromLink}
+		if w.facts(h.Source).local(w.state) != nil {
+			from.kind = fromItself
+		}
+		w.drop(DropNoNeighbor)
+		w.sendError(p, h, from, icmp.DestinationUnreachable, icmp.AddressUnreachable, 0)
+	}
+	return w.end()
+}
+
 func (w *Worker) begin(now time.Time, n int) {
 	w.state = w.engine.state.Load()
 	w.clock, w.now = now, now.Sub(w.engine.epoch)

@@ -97,7 +97,7 @@ type HomeAgentSeen struct {
 	Addresses []netip.Addr
 	// Preference and Lifetime are those of the Home Agent Information option (section 7.4), or 0 and the Router Lifetime
 	// without one. Lifetime is 0 if the Home Agent (H) bit is not set.
-	Preference int16
+	Preference uint16
 	Lifetime   time.Duration
 }
 

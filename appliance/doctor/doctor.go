@@ -128,14 +128,6 @@ func symptom(f kernel.Finding, n need) (Symptom, bool) {
 		if !good {
 			s.ipv6(f)
 		}
-	case kernel.WritableSysctls:
-		s.Text = "/proc/sys is writable"
-		if !good {
-			// kedge itself sets none; only anchors whose host forwards need one, and can have it set beforehand.
-			s.Grade = Doubtful
-			s.Text = "/proc/sys cannot be written; sysctls must be set from outside"
-			s.Remedies = remedies("run kedge as root", "pass each sysctl with --sysctl, or mount /proc/sys writable", "run in a network namespace of your own: its /proc/sys/net is yours")
-		}
 	case kernel.Clock:
 		s.Text = "the clock is synchronised"
 		if !good {
@@ -148,7 +140,7 @@ func symptom(f kernel.Finding, n need) (Symptom, bool) {
 			s.Text = "does not exist yet; kedge waits for it"
 			s.Remedies = remedies("check the name with: ip link", "attach the container to the network, or use the name inside it", "create it in the namespace that kedge runs in")
 		}
-	default: // whether the host forwards is for the operator to say
+	default: // whether the host forwards is for the operator to say, and kedge writes no sysctl
 		return s, false
 	}
 	return s, true

@@ -35,8 +35,6 @@ func TestJudge(t *testing.T) {
 		{"clock without keys", kernel.Finding{Subject: kernel.Clock, State: kernel.Absent}, need{}, Good, nil},
 		{"interface", kernel.Finding{Subject: kernel.Interface, State: kernel.Absent, Interface: "eth9"}, everything, Doubtful,
 			map[Place]string{BareMetal: "ip link"}},
-		{"read-only sysctls", kernel.Finding{Subject: kernel.WritableSysctls, State: kernel.ReadOnly}, everything, Doubtful,
-			map[Place]string{Container: "--sysctl"}},
 		{"good", kernel.Finding{Subject: kernel.NetRaw}, everything, Good, nil},
 	}
 	for _, tt := range tests {

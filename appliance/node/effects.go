@@ -76,6 +76,8 @@ func (n *Node) carryOut(now time.Time, effect signaling.Effect) {
 
 // hold has the engine know an address of the mobile node that no tunnel leads to now, so that signalling for it arrives.
 func (n *Node) hold(home netip.Prefix) {
+	n.native = ""
+	n.routes()
 	if err := n.engine.BindMobile(home, forwarding.Tunnel{Down: true}); err != nil {
 		n.log.Error("home address", "home", home, "error", err)
 	}
@@ -90,6 +92,11 @@ func (n *Node) bind(b signaling.Bind) {
 	bind := n.engine.BindAnchored
 	if b.Mobile {
 		bind = n.engine.BindMobile
+		n.native = ""
+		if b.Native {
+			n.native = b.Link
+		}
+		n.routes()
 	}
 	if err := bind(b.Home, t); err != nil {
 		n.log.Error("binding not made", "home", b.Home, "error", err)

@@ -32,6 +32,7 @@ type link struct {
 	// table is nil until the interface has been there; one with another link-layer address gets a new table.
 	table     *neighbor.Table
 	tableAddr packet.LinkAddress
+	timers    movement.SetNeighborTimers
 	// held are the addresses that the table answers for, for the next one. readdressed says that neighbours have yet to be
 	// told that these are at another link-layer address now.
 	held        map[netip.Addr]neighbor.Kind
@@ -43,6 +44,8 @@ type link struct {
 	onLink []netip.Prefix
 	// addresses are kedge's own, with the blackhole routes that keep a forwarding kernel from bouncing what is for them.
 	addresses map[netip.Addr]*blackhole
+	// tentative are addresses of kedge's own whose detection has to end before they are used.
+	tentative map[netip.Addr]bool
 	// probes are addresses whose detection the role asked for.
 	probes map[netip.Addr]bool
 	// contestedAt is when the log last said that somebody claims one of the addresses.
@@ -53,7 +56,7 @@ type link struct {
 const complaintInterval = 10 * time.Second
 
 func newLink(n *Node, c config.Link, id forwarding.PortID, secret []byte) (*link, error) {
-	l := &link{node: n, cfg: c, id: id, addresses: map[netip.Addr]*blackhole{}, probes: map[netip.Addr]bool{}, held: map[netip.Addr]neighbor.Kind{}}
+	l := &link{node: n, cfg: c, id: id, addresses: map[netip.Addr]*blackhole{}, probes: map[netip.Addr]bool{}, tentative: map[netip.Addr]bool{}, held: map[netip.Addr]neighbor.Kind{}}
 	var err error
 	l.eth, err = ethernet.Open(ethernet.Config{
 		Interface: c.Interface, Offload: c.Offload,
@@ -106,7 +109,12 @@ func (l *link) interfaceChanged(now time.Time, s ethernet.State) {
 		for _, e := range out.Events {
 			l.node.loop.offer(func(now time.Time) { l.neighborEvent(now, e) })
 		}
+		if len(out.Undeliverable) > 0 {
+			// On the loop: whoever reports may be sending through the outlet.
+			l.node.loop.offer(func(time.Time) { l.node.outlet.undeliverable(out.Undeliverable) })
+		}
 	})
+	l.table.SetTimers(l.timers.ReachableTime, l.timers.RetransTimer)
 	for a, kind := range l.held {
 		l.ask(func(t *neighbor.Table) neighbor.Output { return t.AddAddress(now, a, kind) })
 	}
@@ -195,12 +203,15 @@ func (l *link) detected(now time.Time, a netip.Addr, duplicate bool) {
 		l.node.event(now, signaling.DuplicateResult{Link: l.cfg.Interface, Address: a, Duplicate: duplicate})
 		return
 	}
+	tentative := l.tentative[a]
+	delete(l.tentative, a)
 	if duplicate {
 		l.handle(now, movement.DuplicateFound{Address: a})
 		return
 	}
-	if _, own := l.addresses[a]; own {
+	if _, own := l.addresses[a]; own || tentative {
 		l.hold(now, a, neighbor.Own)
+		l.own(a)
 	}
 	l.handle(now, movement.AddressConfirmed{Address: a})
 }
@@ -219,8 +230,9 @@ func (l *link) contested(now time.Time, a netip.Addr) {
 // advertised tells movement detection, and a home agent on its home link, of a router advertisement.
 func (l *link) advertised(now time.Time, e neighbor.RouterAdvertised) {
 	m := e.Message
+	_, linkLayerKnown := nd.Find[nd.SourceLinkLayerAddress](m.Options)
 	ra := movement.RouterAdvertisement{
-		Router: e.Router, LinkLayerKnown: e.Neighbor != packet.LinkAddress{}, Lifetime: m.RouterLifetime,
+		Router: e.Router, LinkLayerKnown: linkLayerKnown, Lifetime: m.RouterLifetime,
 		HomeAgent: m.HomeAgent, ReachableTime: m.ReachableTime, RetransTimer: m.RetransTimer,
 	}
 	seen := signaling.HomeAgentSeen{Link: l.cfg.Interface, Router: e.Router}
@@ -235,14 +247,14 @@ func (l *link) advertised(now time.Time, e neighbor.RouterAdvertised) {
 			ra.Interval = time.Duration(o)
 		case nd.HomeAgentInformation:
 			if m.HomeAgent {
-				seen.Preference, seen.Lifetime = int16(o.Preference), o.Lifetime
+				seen.Preference, seen.Lifetime = o.Preference, o.Lifetime
 			}
 		case nd.PrefixInformation:
 			ra.Prefixes = append(ra.Prefixes, movement.PrefixInformation{
 				Prefix: o.Prefix.Masked(), OnLink: o.OnLink, Autonomous: o.Autonomous,
 				Valid: o.ValidLifetime, Preferred: o.PreferredLifetime, RouterAddress: o.RouterAddress, Address: o.Prefix.Addr(),
 			})
-			if o.RouterAddress {
+			if o.RouterAddress && o.ValidLifetime > 0 {
 				seen.Addresses = append(seen.Addresses, o.Prefix.Addr())
 			}
 		}
@@ -278,6 +290,7 @@ func (l *link) carryOut(now time.Time, effect movement.Effect) {
 			l.node.log.Error("link MTU", "link", l.cfg.Interface, "error", err)
 		}
 	case movement.SetNeighborTimers:
+		l.timers = e
 		if l.table != nil {
 			l.table.SetTimers(e.ReachableTime, e.RetransTimer)
 		}
@@ -319,10 +332,18 @@ func (l *link) addAddress(now time.Time, e movement.AddAddress) {
 	case movement.Optimistic:
 		l.hold(now, a, neighbor.Optimistic)
 	case movement.Tentative:
+		// No packet is for or from it until it is known to be unique (RFC 4862 section 5.4).
+		l.tentative[a] = true
 		l.ask(func(t *neighbor.Table) neighbor.Output { return t.Probe(now, a) })
+		return
 	default:
 		l.hold(now, a, neighbor.Own)
 	}
+	l.own(a)
+}
+
+// own has packets for an address of kedge's own come to it.
+func (l *link) own(a netip.Addr) {
 	if err := l.node.engine.SetLocal(a, l.id); err != nil {
 		l.node.log.Error("own address", "link", l.cfg.Interface, "error", err)
 	}
@@ -335,6 +356,7 @@ func (l *link) addAddress(now time.Time, e movement.AddAddress) {
 }
 
 func (l *link) removeAddress(now time.Time, a netip.Addr) {
+	delete(l.tentative, a)
 	l.release(now, a)
 	l.node.engine.RemoveLocal(a)
 	if err := l.node.host.RemoveAddress(a); err != nil {
@@ -370,6 +392,8 @@ func (l *link) setMTU(mtu int) error {
 func (l *link) defend(now time.Time, e signaling.Defend) {
 	kind := neighbor.Returning
 	switch {
+	case e.Proxy && e.Router:
+		kind = neighbor.ProxyRouter
 	case e.Proxy:
 		kind = neighbor.Proxy
 	case e.Announce:

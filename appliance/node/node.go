@@ -59,6 +59,8 @@ type Node struct {
 	trace   *control.Trace
 
 	role role
+	// native is the link on which a mobile node is at home; empty while it is away.
+	native string
 	// chores are goroutines that do what the loop does not wait for; they end before the journal is closed.
 	chores sync.WaitGroup
 	links  []*link
@@ -292,12 +294,14 @@ func (n *Node) linkOf(id forwarding.PortID) *link {
 	return nil
 }
 
-// routes gives the engine the default route of the most preferred link that has a router, and a route to each prefix that
-// is on a link.
+// routes gives the engine the default route of the link on which a mobile node is at home, else of the most preferred link
+// that has a router.
 func (n *Node) routes() {
 	var best *link
 	for _, l := range n.links {
-		if l.router.IsValid() && (best == nil || l.cfg.Preference > best.cfg.Preference) {
+		switch {
+		case !l.router.IsValid():
+		case l.cfg.Interface == n.native, best == nil, best.cfg.Interface != n.native && l.cfg.Preference > best.cfg.Preference:
 			best = l
 		}
 	}

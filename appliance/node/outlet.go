@@ -61,6 +61,14 @@ func (o *outlet) sendHost(b []byte) {
 	o.send(func(p *packet.Packet) { p.Set(b) }, route{})
 }
 
+// undeliverable takes packets whose next hop did not answer.
+func (o *outlet) undeliverable(pkts []*packet.Packet) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	now := time.Now()
+	o.hand(o.worker.Undeliverable(now, pkts), now)
+}
+
 // reassembled takes a tunnel packet's payload that the host put together.
 func (o *outlet) reassembled(in forwarding.PortID, source, destination netip.Addr, trafficClass uint8, inner []byte) {
 	o.mu.Lock()

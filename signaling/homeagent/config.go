@@ -21,7 +21,7 @@ type Config struct {
 	// virtual, its prefixes being routed to this node.
 	HomeLink string
 	// Preference is this node's in home agent lists (RFC 6275 section 7.4).
-	Preference int16
+	Preference uint16
 	// MaxLifetime bounds granted lifetimes, 4 s to 262,140 s.
 	MaxLifetime time.Duration
 	// RefreshAdvice is the interval that Binding Refresh Advice suggests (RFC 6275 section 6.2.4); 0 suggests none. None

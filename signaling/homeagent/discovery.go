@@ -28,7 +28,7 @@ type homeAgentList struct{ agents []homeAgent }
 type homeAgent struct {
 	router     netip.Addr
 	addresses  []netip.Addr
-	preference int16
+	preference uint16
 	until      time.Time
 }
 

@@ -45,7 +45,7 @@ func (w *world) icmp(destination, home netip.Addr, m discovery.Message) effects 
 	return w.handle(signaling.ReceivedICMP{Source: careOf1, Destination: destination, HomeAddress: home, Payload: p})
 }
 
-func seen(n byte, preference int16, lifetime time.Duration, addresses ...string) signaling.HomeAgentSeen {
+func seen(n byte, preference uint16, lifetime time.Duration, addresses ...string) signaling.HomeAgentSeen {
 	e := signaling.HomeAgentSeen{
 		Link: "eth0", Router: netip.AddrFrom16([16]byte{0xfe, 0x80, 15: n}), Preference: preference, Lifetime: lifetime,
 	}
@@ -80,10 +80,10 @@ func TestRFC6275_10_5_1_HomeAgentAddressDiscovery(t *testing.T) {
 
 func TestRFC6275_10_5_1_OrderOfPreference(t *testing.T) {
 	w := start(t, physical, func(c *Config) { c.Preference, c.Random = 5, rand.New(rand.NewPCG(1, 1)) })
-	w.handle(seen(2, 9, time.Hour, "2001:db8:1::2"))
-	w.handle(seen(3, 0, time.Hour, "2001:db8:1::3"))
-	w.handle(seen(4, -7, time.Hour, "2001:db8:1::4"))
-	w.handle(seen(5, 0, time.Hour, "2001:db8:1::5"))
+	w.handle(seen(2, 0x9000, time.Hour, "2001:db8:1::2"))
+	w.handle(seen(3, 3, time.Hour, "2001:db8:1::3"))
+	w.handle(seen(4, 1, time.Hour, "2001:db8:1::4"))
+	w.handle(seen(5, 3, time.Hour, "2001:db8:1::5"))
 	addr := func(s ...string) (all []netip.Addr) {
 		for _, a := range s {
 			all = append(all, netip.MustParseAddr("2001:db8:1::"+a))
@@ -154,7 +154,7 @@ func TestRFC6275_10_5_1_HomeAgentsList(t *testing.T) {
 func TestRFC6275_10_5_1_ReplyFitsTheMinimumMTU(t *testing.T) {
 	w := start(t, physical, func(c *Config) { c.Preference = 100 })
 	for n := range byte(200) {
-		w.handle(seen(n, int16(n%10), time.Hour, "2001:db8:1::a:"+string("0123456789abcdef"[n>>4])+string("0123456789abcdef"[n&15]),
+		w.handle(seen(n, uint16(n%10), time.Hour, "2001:db8:1::a:"+string("0123456789abcdef"[n>>4])+string("0123456789abcdef"[n&15]),
 			"2001:db8:1::b:"+string("0123456789abcdef"[n>>4])+string("0123456789abcdef"[n&15])))
 	}
 	_, s := answer[*discovery.HomeAgentAddressReply](t, w.icmp(anycast, nowhere, &discovery.HomeAgentAddressRequest{}))
