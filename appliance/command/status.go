@@ -14,16 +14,24 @@ import (
 )
 
 func statusCommand() *cobra.Command {
-	return looking("status", "Show what a running node is doing", func(c *cobra.Command, client *control.Client, asJSON bool) error {
+	var check bool
+	c := looking("status", "Show what a running node is doing", func(c *cobra.Command, client *control.Client, asJSON bool) error {
 		s, err := client.Status(c.Context())
 		if err != nil {
 			return err
 		}
 		if asJSON {
-			return printJSON(c.OutOrStdout(), s)
+			err = printJSON(c.OutOrStdout(), s)
+		} else {
+			err = printStatus(c.OutOrStdout(), s, time.Now())
 		}
-		return printStatus(c.OutOrStdout(), s, time.Now())
+		if err == nil && check && !s.Healthy {
+			return errSaid
+		}
+		return err
 	})
+	c.Flags().BoolVar(&check, "check", false, "exit with status 1 if the node is not healthy, for health checks")
+	return c
 }
 
 func printStatus(out io.Writer, s control.Status, now time.Time) error {
@@ -63,11 +71,15 @@ func printStatus(out io.Writer, s control.Status, now time.Time) error {
 		fmt.Fprintf(w, "bindings\t%d\n", h.Bindings)
 	}
 	for _, l := range s.Links {
-		up := "up"
-		if !l.Up {
-			up = "DOWN"
+		switch {
+		case l.Absent:
+			fmt.Fprintf(w, "link %s\t%s, ABSENT: there is no interface of this name\n", l.Name, l.Kind)
+			continue
+		case l.Up:
+			fmt.Fprintf(w, "link %s\t%s, up, MTU %d", l.Name, l.Kind, l.MTU)
+		default:
+			fmt.Fprintf(w, "link %s\t%s, DOWN, MTU %d", l.Name, l.Kind, l.MTU)
 		}
-		fmt.Fprintf(w, "link %s\t%s, %s, MTU %d", l.Name, l.Kind, up, l.MTU)
 		for _, a := range l.Addresses {
 			fmt.Fprintf(w, ", %v", a)
 		}

@@ -68,7 +68,9 @@ type Link struct {
 	// Kind is tun or ethernet.
 	Kind string `json:"kind"`
 	Up   bool   `json:"up"`
-	MTU  int    `json:"mtu"`
+	// Absent says that there is no interface of that name; the node waits for it.
+	Absent bool `json:"absent,omitempty"`
+	MTU    int  `json:"mtu"`
 	// Addresses are kedge's own on it.
 	Addresses []netip.Addr `json:"addresses,omitempty"`
 	Router    netip.Addr   `json:"router,omitzero"`

@@ -414,7 +414,7 @@ func (l *link) probe(now time.Time, a netip.Addr) {
 }
 
 func (l *link) show() control.Link {
-	c := control.Link{Name: l.cfg.Interface, Kind: "ethernet", Up: l.up, MTU: l.eth.MTU(), Router: l.router}
+	c := control.Link{Name: l.cfg.Interface, Kind: "ethernet", Up: l.up, Absent: !l.eth.State().Present, MTU: l.eth.MTU(), Router: l.router}
 	for a := range l.addresses {
 		c.Addresses = append(c.Addresses, a)
 	}
