@@ -136,6 +136,12 @@ func (n *network) plug(node, iface, bridge, address string) {
 	n.must(n.fabric.Port(s, iface))
 	n.must(s.Up(iface))
 	n.must(n.fabric.Plug(s, iface, bridge))
+	// The kernel takes its time over the news of a carrier.
+	await(n.t, node+"."+iface+" is up", func() bool {
+		l := n.link(node, iface)
+		addresses, err := s.Handle.AddrList(l, netlink.FAMILY_V6)
+		return err == nil && len(addresses) > 0 && l.Attrs().OperState == netlink.OperUp
+	})
 	if address != "" {
 		n.must(s.AddAddress(iface, netip.MustParsePrefix(address)))
 	}

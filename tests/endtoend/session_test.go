@@ -11,12 +11,19 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
 	"kedge/appliance/lab/space"
 )
 
 // dump is all that kedge may change of a host: addresses, routes, rules and settings.
 func dump(t *testing.T, s *space.Namespace) string {
 	t.Helper()
+	await(t, "no address of "+s.Name+" is tentative", func() bool {
+		list, err := s.Handle.AddrList(nil, netlink.FAMILY_V6)
+		return err == nil && !slices.ContainsFunc(list, func(a netlink.Addr) bool { return a.Flags&unix.IFA_F_TENTATIVE != 0 })
+	})
 	var b strings.Builder
 	err := s.Do(func() error {
 		for _, arguments := range [][]string{{"-6", "addr"}, {"-6", "route", "show", "table", "all"}, {"-6", "rule"}, {"link", "show"}} {
