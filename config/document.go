@@ -65,6 +65,7 @@ type documentHomeAgent struct {
 	KeepBindings         *bool                         `toml:"keep_bindings"`
 	RefreshAdvice        *string                       `toml:"refresh_advice"`
 	MaxBindings          *int64                        `toml:"max_bindings"`
+	MaxBindingsPerNode   *int64                        `toml:"max_bindings_per_mobile_node"`
 	MobileNode           []documentHomeAgentMobileNode `toml:"mobile_node"`
 	AllowAnyMobileNode   bool                          `toml:"allow_any_mobile_node"`
 	AllowUnauthenticated bool                          `toml:"allow_unauthenticated_signaling"`

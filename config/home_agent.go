@@ -9,16 +9,17 @@ import (
 
 func (r *reader) homeAgent(d *documentHomeAgent, c *Config) *HomeAgent {
 	h := &HomeAgent{
-		Address:              r.address("home_agent.address", d.Address),
-		HomePrefixes:         r.prefixes("home_agent.home_prefixes", d.HomePrefixes),
-		HomeLink:             text(d.HomeLink, ""),
-		Preference:           uint16(r.number("home_agent.preference", &d.Preference, 0, 0, 65535)),
-		MaxLifetime:          r.duration("home_agent.max_lifetime", d.MaxLifetime, time.Hour, lifetimeUnit, longestLifetime),
-		KeepBindings:         d.KeepBindings == nil || *d.KeepBindings,
-		RefreshAdvice:        r.duration("home_agent.refresh_advice", d.RefreshAdvice, 0, lifetimeUnit, longestLifetime),
-		MaxBindings:          int(r.number("home_agent.max_bindings", d.MaxBindings, 100_000, 1, 10_000_000)),
-		AllowAnyMobileNode:   d.AllowAnyMobileNode,
-		AllowUnauthenticated: d.AllowUnauthenticated,
+		Address:                  r.address("home_agent.address", d.Address),
+		HomePrefixes:             r.prefixes("home_agent.home_prefixes", d.HomePrefixes),
+		HomeLink:                 text(d.HomeLink, ""),
+		Preference:               uint16(r.number("home_agent.preference", &d.Preference, 0, 0, 65535)),
+		MaxLifetime:              r.duration("home_agent.max_lifetime", d.MaxLifetime, time.Hour, lifetimeUnit, longestLifetime),
+		KeepBindings:             d.KeepBindings == nil || *d.KeepBindings,
+		RefreshAdvice:            r.duration("home_agent.refresh_advice", d.RefreshAdvice, 0, lifetimeUnit, longestLifetime),
+		MaxBindings:              int(r.number("home_agent.max_bindings", d.MaxBindings, 100_000, 1, 10_000_000)),
+		MaxBindingsPerMobileNode: int(r.number("home_agent.max_bindings_per_mobile_node", d.MaxBindingsPerNode, 0, 1, 10_000_000)),
+		AllowAnyMobileNode:       d.AllowAnyMobileNode,
+		AllowUnauthenticated:     d.AllowUnauthenticated,
 	}
 	if h.Address.IsValid() && !slices.ContainsFunc(c.Links, func(l Link) bool { return l.owns(h.Address) }) {
 		r.wrong("home_agent.address", "one of the addresses of a [[link]]", "%s", h.Address)

@@ -122,7 +122,8 @@ type HomeAgent struct {
 	// RefreshAdvice is the refresh interval that acknowledgements suggest, 0 for none; only without KeepBindings (RFC 6275
 	// section 10.3.1).
 	RefreshAdvice time.Duration
-	MaxBindings   int
+	// MaxBindings bounds the bindings in total, MaxBindingsPerMobileNode those with one identifier; 0 for no such bound.
+	MaxBindings, MaxBindingsPerMobileNode int
 	// MobileNodes are those that may register. With AllowAnyMobileNode others may too, within HomePrefixes.
 	MobileNodes          []HomeAgentMobileNode
 	AllowAnyMobileNode   bool

@@ -132,7 +132,7 @@ func newHomeAgent(c *config.Config) (role, error) {
 	h := c.HomeAgent
 	settings := homeagent.Config{
 		Address: h.Address, HomeLink: h.HomeLink, Preference: h.Preference, MaxLifetime: h.MaxLifetime,
-		RefreshAdvice: h.RefreshAdvice, MaxBindings: h.MaxBindings,
+		RefreshAdvice: h.RefreshAdvice, MaxBindings: h.MaxBindings, MaxBindingsPerNode: h.MaxBindingsPerMobileNode,
 		AllowAnyMobileNode: h.AllowAnyMobileNode, AllowUnauthenticated: h.AllowUnauthenticated,
 		Associations: map[uint32]auth.Association{},
 	}
