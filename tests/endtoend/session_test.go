@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -16,6 +17,9 @@ import (
 
 	"kedge/appliance/lab/space"
 )
+
+// peerNamespace is how ip tells of the namespace that an interface's other end is in.
+var peerNamespace = regexp.MustCompile(` link-netns(id)? \S+`)
 
 // dump is all that kedge may change of a host: addresses, routes, rules and settings.
 func dump(t *testing.T, s *space.Namespace) string {
@@ -27,11 +31,12 @@ func dump(t *testing.T, s *space.Namespace) string {
 	var b strings.Builder
 	err := s.Do(func() error {
 		for _, arguments := range [][]string{{"-6", "addr"}, {"-6", "route", "show", "table", "all"}, {"-6", "rule"}, {"link", "show"}} {
-			out, err := exec.Command("ip", arguments...).CombinedOutput()
+			// Of peers in other namespaces, which come and go with other tests, ip complains on its standard error.
+			out, err := exec.Command("ip", arguments...).Output()
 			if err != nil {
-				return fmt.Errorf("ip %v: %w: %s", arguments, err, out)
+				return fmt.Errorf("ip %v: %w", arguments, err)
 			}
-			lines := strings.Split(string(out), "\n")
+			lines := strings.Split(peerNamespace.ReplaceAllString(string(out), ""), "\n")
 			if arguments[1] == "route" {
 				slices.Sort(lines) // those of a device are listed in the order in which they came
 			}
