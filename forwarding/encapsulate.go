@@ -93,7 +93,8 @@ func (w *Worker) encapsulate(p *packet.Packet, h *ip6.Header, t *Tunnel, from or
 	}
 	label := w.engine.flowLabel(p.Bytes(), h)
 	if p.Offload.Segmentation != packet.NotSegmented {
-		w.tunnelSegments(p, t, &v, label)
+		// No link takes a super-packet inside another header.
+		w.split(p, func(segment *packet.Packet) { w.tunnel(segment, t, &v, label, 1) })
 		return
 	}
 	if packet.FinishChecksum(p) != nil {
@@ -101,29 +102,6 @@ func (w *Worker) encapsulate(p *packet.Packet, h *ip6.Header, t *Tunnel, from or
 		return
 	}
 	w.tunnel(p, t, &v, label, 1)
-}
-
-// tunnelSegments cuts a super-packet up and sends each segment into the tunnel: no link takes a super-packet inside
-// another header.
-func (w *Worker) tunnelSegments(p *packet.Packet, t *Tunnel, v *way, label uint32) {
-	s := &w.segmenter
-	if s.Start(p) != nil {
-		w.drop(DropOffload)
-		return
-	}
-	for s.Segments() > 0 {
-		q := w.scratch.get(wireLength(p))
-		if q == nil {
-			w.drop(DropScratch)
-			return
-		}
-		if ok, err := s.Next(q); err != nil || !ok {
-			w.drop(DropOffload)
-			return
-		}
-		w.count(SplitSegments, 1)
-		w.tunnel(q, t, v, label, 1)
-	}
 }
 
 // tunnel puts the outer header in front of an ordinary packet with a finished checksum and sends it on its way, in

@@ -114,6 +114,11 @@ func (w *Worker) put(p *packet.Packet, port *Port, nextHop netip.Addr) {
 		w.emit(port.ID, p)
 		return
 	}
+	w.split(p, func(q *packet.Packet) { w.emit(port.ID, q) })
+}
+
+// split cuts a super-packet up and hands each segment, its checksum finished, to each.
+func (w *Worker) split(p *packet.Packet, each func(segment *packet.Packet)) {
 	s := &w.segmenter
 	if s.Start(p) != nil {
 		w.drop(DropOffload)
@@ -130,7 +135,7 @@ func (w *Worker) put(p *packet.Packet, port *Port, nextHop netip.Addr) {
 			return
 		}
 		w.count(SplitSegments, 1)
-		w.emit(port.ID, q)
+		each(q)
 	}
 }
 

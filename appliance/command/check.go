@@ -5,8 +5,6 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
-
-	"kedge/config"
 )
 
 func checkCommand() *cobra.Command {
@@ -17,10 +15,9 @@ func checkCommand() *cobra.Command {
 	}
 	path := configFlag(c)
 	c.RunE = func(c *cobra.Command, _ []string) error {
-		loaded, err := config.Load(*path)
+		loaded, err := loadConfig(c, *path)
 		if err != nil {
-			fmt.Fprintln(c.ErrOrStderr(), err)
-			return errSaid
+			return err
 		}
 		for _, w := range loaded.Warnings {
 			fmt.Fprintln(c.ErrOrStderr(), "warning:", w)

@@ -74,6 +74,16 @@ Look at a running one:  kedge status`,
 	return root
 }
 
+// loadConfig reads a configuration file. What is wrong with it goes to standard error, and the error is errSaid then.
+func loadConfig(c *cobra.Command, path string) (*config.Config, error) {
+	loaded, err := config.Load(path)
+	if err != nil {
+		fmt.Fprintln(c.ErrOrStderr(), err)
+		return nil, errSaid
+	}
+	return loaded, nil
+}
+
 // configFlag is the --config of a command.
 func configFlag(c *cobra.Command) *string {
 	return c.Flags().StringP("config", "c", DefaultConfig, "configuration file")

@@ -23,9 +23,8 @@ func doctorCommand() *cobra.Command {
 		var loaded *config.Config
 		if *path != "" {
 			var err error
-			if loaded, err = config.Load(*path); err != nil {
-				fmt.Fprintln(c.ErrOrStderr(), err)
-				return errSaid
+			if loaded, err = loadConfig(c, *path); err != nil {
+				return err
 			}
 		}
 		switch doctor.Place(*place) {

@@ -3,7 +3,6 @@ package command
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"os"
 
@@ -21,10 +20,9 @@ func runCommand() *cobra.Command {
 	}
 	path := configFlag(c)
 	c.RunE = func(c *cobra.Command, _ []string) error {
-		loaded, err := config.Load(*path)
+		loaded, err := loadConfig(c, *path)
 		if err != nil {
-			fmt.Fprintln(c.ErrOrStderr(), err)
-			return errSaid
+			return err
 		}
 		log := newLogger(loaded.Log)
 		for _, w := range loaded.Warnings {
