@@ -91,7 +91,8 @@ func TestForgedNeighborAdvertisements(t *testing.T) {
 	a.survived()
 }
 
-// Somebody on the home link takes the home agent's address away from it in the router's eyes. It tells the router better.
+// Somebody on the home link takes the home agent's address, and a home address that it answers for, away from it in the
+// router's eyes. It tells the router better.
 func TestForgedAdvertisementsOfTheHomeAgent(t *testing.T) {
 	t.Parallel()
 	n := newNetwork(t)
@@ -100,9 +101,11 @@ func TestForgedAdvertisementsOfTheHomeAgent(t *testing.T) {
 	x := tap(t, n.nodes["x"], "eth0")
 	s := connect(t, n.nodes["mn"], home, n.nodes["cn"], correspondent)
 	for range 10 {
-		x.send(nd.MulticastMAC(nd.AllNodes), discovery(t, homeAgent, nd.AllNodes, &nd.NeighborAdvertisement{
-			Override: true, Target: homeAgent, Options: nd.Options{nd.TargetLinkLayerAddress(x.mac)},
-		}))
+		for _, a := range []netip.Addr{homeAgent, home} {
+			x.send(nd.MulticastMAC(nd.AllNodes), discovery(t, a, nd.AllNodes, &nd.NeighborAdvertisement{
+				Override: true, Target: a, Options: nd.Options{nd.TargetLinkLayerAddress(x.mac)},
+			}))
+		}
 	}
 	await(t, "the home agent knows of the claim", func() bool { return strings.Contains(ha.log(), "another node on the link advertises") })
 	s.finish()

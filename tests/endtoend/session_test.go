@@ -265,3 +265,35 @@ func TestHomeLinkReplaced(t *testing.T) {
 	await(t, "the home agent is healthy", func() bool { return ha.status().Healthy })
 	s.finish()
 }
+
+// A mobile node starts at home, is killed there, starts again, and leaves.
+func TestMobileNodeKilledAtHome(t *testing.T) {
+	t.Parallel()
+	n := newNetwork(t)
+	ha := n.agent(anchor{})
+	n.host("mn", "home", "", "")
+	before := dump(t, n.nodes["mn"])
+	mn := n.mobile("mn", mobileNode{agent: homeAgent})
+	mn.state("at-home", netip.Prefix{})
+	s := connect(t, n.nodes["mn"], home, n.nodes["cn"], correspondent)
+	mn.kill()
+	mn.run()
+	mn.state("at-home", netip.Prefix{})
+	s.progress("at home again")
+	if b, ok := ha.binding(home); ok {
+		t.Errorf("a node at home has the binding %+v", b)
+	}
+	n.move("mn", "access1")
+	mn.state("registered", access1Prefix)
+	s.progress("away")
+	mn.kill()
+	n.move("mn", "home")
+	mn.run()
+	mn.state("at-home", netip.Prefix{})
+	s.finish()
+	if b, ok := ha.binding(home); ok {
+		t.Errorf("a node at home has the binding %+v", b)
+	}
+	mn.stop()
+	sameHost(t, before, dump(t, n.nodes["mn"]))
+}
