@@ -117,6 +117,9 @@ func (m *Machine) Handle(now time.Time, event signaling.Event) []signaling.Effec
 	case signaling.Shutdown:
 		m.stopping = true
 	}
+	if m.stopped {
+		return m.effects // by an acknowledgement
+	}
 	m.expire(now)
 	m.move(now)
 	m.pursue(now)
