@@ -134,16 +134,32 @@ func Run(ctx context.Context, cfg *config.Config, log *slog.Logger) (err error) 
 	if err := n.ignoreHomeLink(); err != nil {
 		return err
 	}
-	if err := n.openLinks(running, run); err != nil {
+	if err := n.openLinks(); err != nil {
+		n.closeLinks()
 		return explain(err)
+	}
+	if n.device != nil {
+		run("TUN device", n.device.run)
+	}
+	for _, l := range n.links {
+		run("link "+l.cfg.Interface, l.run)
 	}
 	run("control API", func(ctx context.Context) error { return control.Serve(ctx, listener, n) })
 	run("link events", n.watch)
 	n.log.Info("node runs", "version", Version(), "roles", cfg.Roles, "control", cfg.Control.Socket)
-	if cfg.MobileNode != nil && cfg.MobileNode.AllowUnauthenticated || cfg.HomeAgent != nil && cfg.HomeAgent.AllowUnauthenticated {
+	if unauthenticated(cfg) {
 		n.log.Warn("signalling is NOT authenticated, as the configuration says: anybody can take over a home address")
 	}
 	return n.work(ctx, running)
+}
+
+// unauthenticated reports whether anybody's signalling is taken without authentication.
+func unauthenticated(cfg *config.Config) bool {
+	if m := cfg.MobileNode; m != nil {
+		return m.AllowUnauthenticated
+	}
+	h := cfg.HomeAgent
+	return h.AllowUnauthenticated || slices.ContainsFunc(h.MobileNodes, func(m config.HomeAgentMobileNode) bool { return m.AllowUnauthenticated })
 }
 
 // work runs the loop until ctx ends and the role has said farewell, or something fails.
@@ -232,15 +248,14 @@ func (n *Node) openHost() (err error) {
 	return err
 }
 
-// openLinks opens the TUN device and the Ethernet links and starts their pumps.
-func (n *Node) openLinks(ctx context.Context, run func(string, func(context.Context) error)) error {
+// openLinks opens the TUN device and the Ethernet links.
+func (n *Node) openLinks() error {
 	id := forwarding.PortID(0)
 	if n.cfg.TUN != nil {
 		n.device = &device{node: n, cfg: *n.cfg.TUN, id: id}
 		if err := n.device.open(); err != nil {
 			return err
 		}
-		run("TUN device", n.device.run)
 	}
 	secret, err := secretOf(n.cfg.StateDirectory)
 	if err != nil {
@@ -253,9 +268,18 @@ func (n *Node) openLinks(ctx context.Context, run func(string, func(context.Cont
 			return err
 		}
 		n.links = append(n.links, l)
-		run("link "+c.Interface, l.run)
 	}
 	return nil
+}
+
+// closeLinks closes what openLinks opened before it failed. Once pumps run, they close their links.
+func (n *Node) closeLinks() {
+	if n.device != nil && n.device.link != nil {
+		n.device.link.Close()
+	}
+	for _, l := range n.links {
+		l.eth.Close()
+	}
 }
 
 // watch tells links what the host kernel says of their interfaces.
