@@ -93,6 +93,14 @@ func (d *device) run(ctx context.Context) error {
 	return nil
 }
 
+// vanished ends the reading of a device that was removed. Mostly that has ended by itself; but the kernel wakes a reader
+// just before it takes the device away, and one that is fast enough waits again, for ever.
+func (d *device) vanished() {
+	if l := d.node.ports.get(d.id); l != nil && l.MTU() == 0 {
+		_ = l.Close()
+	}
+}
+
 // reopen tries until the device is back or ctx ends.
 func (d *device) reopen(ctx context.Context) error {
 	for wait := 10 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {

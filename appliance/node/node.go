@@ -288,7 +288,16 @@ func (n *Node) watch(ctx context.Context) error {
 	for _, l := range n.links {
 		names = append(names, l.cfg.Interface)
 	}
+	if n.device != nil {
+		names = append(names, n.device.cfg.Name)
+	}
 	return kernel.Watch(ctx, names, func(e kernel.Event) {
+		if n.device != nil && e.Link.Name == n.device.cfg.Name {
+			if e.Kind == kernel.LinkVanished {
+				n.device.vanished()
+			}
+			return
+		}
 		_ = n.loop.post(ctx, func(now time.Time) {
 			for _, l := range n.links {
 				if l.cfg.Interface == e.Link.Name {
