@@ -49,7 +49,7 @@ func (m *Machine) authenticate(now time.Time, q *request) bool {
 	a.Identifier = ""
 	switch {
 	case errors.Is(err, auth.ErrAuthenticator):
-		if !m.refusals.take(now) {
+		if !m.refusals.Take(now) {
 			m.counters.Refused[mh.StatusAuthenticationFailure]++
 			m.counters.Throttled++
 			return false

@@ -131,11 +131,6 @@ func routable(a netip.Addr) bool {
 	return a.Is6() && !a.Is4In6() && a.IsGlobalUnicast() && a.Zone() == ""
 }
 
-// unicast reports whether a may be the source of a packet that is answered.
-func unicast(a netip.Addr) bool {
-	return a.Is6() && !a.Is4In6() && !a.IsMulticast() && !a.IsUnspecified() && !a.IsLoopback()
-}
-
 // linkLocalOf replaces the subnet prefix of home by the link-local prefix (RFC 6275 section 10.3.1).
 func linkLocalOf(home netip.Addr) netip.Addr {
 	b := home.As16()

@@ -1,10 +1,6 @@
 package homeagent
 
-import (
-	"time"
-
-	"kedge/signaling/mh"
-)
+import "kedge/signaling/mh"
 
 // Counters count what a home agent did since its start. They only grow.
 type Counters struct {
@@ -60,26 +56,4 @@ type Discarded struct {
 	UnverifiedHomeAddress uint64 `json:"unverified_home_address"`
 	// Discovery are ICMPv6 messages that could not be answered.
 	Discovery uint64 `json:"discovery"`
-}
-
-// bucket is a token bucket (RFC 4443 section 2.4 f).
-type bucket struct {
-	rate   float64
-	tokens float64
-	last   time.Time
-}
-
-func newBucket(rate int) bucket { return bucket{rate: float64(rate), tokens: float64(rate)} }
-
-// take reports whether one more may be sent at now.
-func (b *bucket) take(now time.Time) bool {
-	if !b.last.IsZero() {
-		b.tokens = min(b.rate, b.tokens+max(now.Sub(b.last).Seconds(), 0)*b.rate)
-	}
-	b.last = now
-	if b.tokens < 1 {
-		return false
-	}
-	b.tokens--
-	return true
 }

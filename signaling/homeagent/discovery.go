@@ -8,6 +8,7 @@ import (
 
 	"kedge/signaling"
 	"kedge/signaling/discovery"
+	"kedge/signaling/fault"
 	"kedge/signaling/mh"
 )
 
@@ -93,11 +94,11 @@ func (m *Machine) discover(now time.Time, r *signaling.ReceivedICMP, request *di
 	served := r.Destination == m.cfg.Address || slices.ContainsFunc(m.cfg.HomePrefixes, func(p HomePrefix) bool {
 		return discovery.HomeAgentsAnycast(p.Prefix) == r.Destination
 	})
-	if !served || !unicast(r.Source) {
+	if !served || !fault.Answerable(r.Source) {
 		m.counters.Discarded.Discovery++
 		return
 	}
-	if !m.discoveries.take(now) {
+	if !m.discoveries.Take(now) {
 		m.counters.Throttled++
 		return
 	}
@@ -131,7 +132,7 @@ func (m *Machine) homeAgents() []netip.Addr {
 // binding with the care-of address it comes from. RFC 4285 does not protect it: it is worth no more than its addresses,
 // and its answer tells what router advertisements on the home link tell.
 func (m *Machine) advertisePrefixes(now time.Time, r *signaling.ReceivedICMP, s *discovery.MobilePrefixSolicitation) {
-	if !r.HomeAddress.IsValid() || r.Destination != m.cfg.Address || !unicast(r.Source) {
+	if !r.HomeAddress.IsValid() || r.Destination != m.cfg.Address || !fault.Answerable(r.Source) {
 		m.counters.Discarded.Discovery++
 		return
 	}

@@ -3,11 +3,11 @@ package homeagent
 import (
 	"errors"
 	"net/netip"
-	"slices"
 	"time"
 
 	"kedge/signaling"
 	"kedge/signaling/binding"
+	"kedge/signaling/fault"
 	"kedge/signaling/mh"
 )
 
@@ -27,22 +27,18 @@ func (m *Machine) received(now time.Time, r *signaling.Received) {
 	message, err := mh.Parse(r.Payload)
 	var (
 		unknown *mh.UnknownTypeError
-		header  *mh.HeaderError
 		option  *mh.OptionError
 	)
 	switch {
 	case errors.As(err, &unknown):
 		m.counters.Discarded.UnknownType++
-		m.bindingError(now, mh.UnrecognizedType, r.Source, r.Destination, r.HomeAddress)
-		return
-	case errors.As(err, &header):
-		m.counters.Discarded.Malformed++
-		m.parameterProblem(now, r, header.Pointer)
+		m.complain(now, r.Source, r.Destination, fault.Answer(r, err))
 		return
 	case errors.As(err, &option) && option.Type == mh.OptionMobileNetworkPrefix && message != nil:
 		// Refused later by a status code of its own, if it is authentic.
 	case err != nil:
 		m.counters.Discarded.Malformed++
+		m.complain(now, r.Source, r.Destination, fault.Answer(r, err))
 		return
 	}
 	update, ok := message.(*mh.BindingUpdate)
@@ -66,34 +62,25 @@ func extension(message mh.Message) bool { return message.Type() > mh.TypeBinding
 
 // bindingError sends a Binding Error to source, if that may be answered (RFC 6275 section 9.3.3).
 func (m *Machine) bindingError(now time.Time, status mh.BindingErrorStatus, source, destination, home netip.Addr) {
-	if !unicast(source) || destination != m.cfg.Address {
-		return
-	}
-	if !m.errors.take(now) {
-		m.counters.Throttled++
-		return
-	}
-	payload, err := mh.Append(nil, &mh.BindingError{Status: status, HomeAddress: home})
-	if err != nil {
-		return
-	}
-	mh.SetChecksum(payload, destination, source)
-	m.counters.BindingErrors++
-	m.do(signaling.Send{Source: destination, Destination: source, Payload: payload})
+	m.complain(now, source, destination, fault.BindingError(status, source, destination, home))
 }
 
-func (m *Machine) parameterProblem(now time.Time, r *signaling.Received, pointer int) {
-	if !unicast(r.Source) || r.Destination != m.cfg.Address {
+// complain sends the answer to a packet that could not be taken, unless it is nil, the packet was not for this home agent's
+// own address, or there were too many lately.
+func (m *Machine) complain(now time.Time, source, destination netip.Addr, answer signaling.Effect) {
+	if answer == nil || !fault.Answerable(source) || destination != m.cfg.Address {
 		return
 	}
-	if !m.errors.take(now) {
+	if !m.errors.Take(now) {
 		m.counters.Throttled++
 		return
 	}
-	m.counters.ParameterProblems++
-	about := *r
-	about.Payload = slices.Clone(r.Payload)
-	m.do(signaling.SendParameterProblem{InReplyTo: about, Pointer: pointer})
+	if _, problem := answer.(signaling.SendParameterProblem); problem {
+		m.counters.ParameterProblems++
+	} else {
+		m.counters.BindingErrors++
+	}
+	m.do(answer)
 }
 
 // unverifiedHomeAddress answers a packet whose Home Address option no binding bore out (RFC 6275 section 9.3.1), unless a

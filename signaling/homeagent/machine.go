@@ -14,6 +14,7 @@ import (
 
 	"kedge/signaling"
 	"kedge/signaling/binding"
+	"kedge/signaling/fault"
 	"kedge/signaling/mh"
 )
 
@@ -62,7 +63,7 @@ type Machine struct {
 	// advertised is when mobile nodes last got a Mobile Prefix Advertisement, for those of the last second.
 	advertised map[netip.Addr]time.Time
 
-	errors, refusals, discoveries bucket
+	errors, refusals, discoveries fault.Bucket
 	counters                      Counters
 	random                        *rand.Rand
 
@@ -89,9 +90,9 @@ func New(cfg Config, now time.Time) (*Machine, error) {
 		cache:       binding.New(now, binding.Limits{Total: cfg.MaxBindings, PerOwner: cfg.MaxBindingsPerNode}, cfg.Store),
 		pending:     newPendings(),
 		advertised:  make(map[netip.Addr]time.Time),
-		errors:      newBucket(cfg.ErrorRate),
-		refusals:    newBucket(refusalRate),
-		discoveries: newBucket(refusalRate),
+		errors:      fault.NewBucket(cfg.ErrorRate),
+		refusals:    fault.NewBucket(refusalRate),
+		discoveries: fault.NewBucket(refusalRate),
 		counters:    Counters{Refused: make(Refused)},
 		random:      cfg.Random,
 	}

@@ -10,6 +10,7 @@ import (
 	"kedge/signaling/auth"
 	"kedge/signaling/binding"
 	"kedge/signaling/discovery"
+	"kedge/signaling/fault"
 	"kedge/signaling/mh"
 )
 
@@ -50,7 +51,7 @@ func (q *request) deregisters() bool {
 // bindingUpdate goes through the tests of RFC 6275 sections 9.5.1 and 10.3.1 and RFC 3963 section 6.2, in their order.
 func (m *Machine) bindingUpdate(now time.Time, r *signaling.Received, update *mh.BindingUpdate, badPrefix bool) {
 	q := &request{received: *r, length: len(r.Payload), update: update, home: r.Source, badPrefix: badPrefix}
-	if !unicast(r.Source) || r.Destination != m.cfg.Address {
+	if !fault.Answerable(r.Source) || r.Destination != m.cfg.Address {
 		m.counters.Discarded.BadAddresses++
 		return
 	}

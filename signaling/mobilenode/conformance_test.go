@@ -103,3 +103,49 @@ func TestRFC6275_6_1_OnlyBindingUpdatesFromAwayHaveAHomeAddressOption(t *testing
 		}
 	}
 }
+
+// What cannot be read is answered whoever sent it, at a bounded rate.
+func TestRFC6275_11_2_UnknownTypesAndHeadersAreAnswered(t *testing.T) {
+	b := newBench(t)
+	b.register(careOfA)
+	stranger := netip.MustParseAddr("2001:db8:77::7")
+	unknown := func() signaling.Received {
+		payload := []byte{59, 0, 77, 0, 0, 0, 0, 0}
+		mh.SetChecksum(payload, stranger, careOfA)
+		return signaling.Received{Source: stranger, Destination: careOfA, Payload: payload}
+	}
+	answered := 0
+	for range 3 * faultRate {
+		for _, s := range of[signaling.Send](b.do(unknown())) {
+			m, err := mh.Parse(s.Payload)
+			if e, is := m.(*mh.BindingError); err != nil || !is || e.Status != mh.UnrecognizedType || s.Source != careOfA || s.Destination != stranger {
+				t.Fatalf("answer %+v: %+v, %v", s, m, err)
+			}
+			answered++
+		}
+	}
+	if answered != faultRate {
+		t.Errorf("%d of %d answered at once, want %d", answered, 3*faultRate, faultRate)
+	}
+	b.wait(time.Second)
+	bad := []byte{58, 0, 7, 0, 0, 0, 0, 0}
+	mh.SetChecksum(bad, stranger, careOfA)
+	out := b.do(signaling.Received{Source: stranger, Destination: careOfA, Payload: bad})
+	if p := of[signaling.SendParameterProblem](out); len(p) != 1 || p[0].Pointer != 0 {
+		t.Errorf("effects:\n%s", out)
+	}
+}
+
+func TestRFC6275_9_3_1_HomeAddressOptionsAreRefused(t *testing.T) {
+	b := newBench(t)
+	b.register(careOfA)
+	stranger, theirs := netip.MustParseAddr("2001:db8:77::7"), netip.MustParseAddr("2001:db8:78::8")
+	out := of[signaling.Send](b.do(signaling.UnverifiedHomeAddress{Source: stranger, Destination: careOfA, HomeAddress: theirs}))
+	if len(out) != 1 || out[0].Destination != stranger {
+		t.Fatalf("sent %+v", out)
+	}
+	m, err := mh.Parse(out[0].Payload)
+	if e, is := m.(*mh.BindingError); err != nil || !is || e.Status != mh.UnknownBinding || e.HomeAddress != theirs {
+		t.Errorf("sent %+v, %v", m, err)
+	}
+}

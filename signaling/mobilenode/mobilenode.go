@@ -16,6 +16,7 @@ import (
 
 	"kedge/signaling"
 	"kedge/signaling/auth"
+	"kedge/signaling/fault"
 	"kedge/signaling/mh"
 )
 
@@ -65,8 +66,10 @@ type Machine struct {
 
 	stopping, stopped bool
 	lastError         string
-	counters          Counters
-	effects           []signaling.Effect
+	// faults bounds the answers to messages that cannot be read.
+	faults   fault.Bucket
+	counters Counters
+	effects  []signaling.Effect
 }
 
 // New checks cfg and returns a mobile node that is attached nowhere.
@@ -87,10 +90,13 @@ func New(cfg Config) (*Machine, error) {
 		cfg.FirstRegistrationTimeout = firstRegistrationTimeout
 	}
 	cfg.HomePrefix = cfg.HomePrefix.Masked()
-	m := &Machine{cfg: cfg, home: netip.PrefixFrom(cfg.HomeAddress, 128), sequence: random(cfg)}
+	m := &Machine{cfg: cfg, home: netip.PrefixFrom(cfg.HomeAddress, 128), sequence: random(cfg), faults: fault.NewBucket(faultRate)}
 	m.agents.begin(cfg.HomeAgent)
 	return m, nil
 }
+
+// faultRate is how many messages that cannot be read are answered a second (RFC 4443 section 2.4 f).
+const faultRate = 10
 
 func random(cfg Config) uint16 {
 	if cfg.Random == nil {
@@ -114,6 +120,11 @@ func (m *Machine) Handle(now time.Time, event signaling.Event) []signaling.Effec
 		m.handleICMP(now, &e)
 	case signaling.DuplicateResult:
 		m.handleDuplicateResult(now, e)
+	case signaling.UnverifiedHomeAddress:
+		// This node keeps no bindings that could bear the option out (RFC 6275 section 9.3.1).
+		if fault.Answerable(e.Source) && m.faults.Take(now) {
+			m.emit(fault.BindingError(mh.UnknownBinding, e.Source, e.Destination, e.HomeAddress))
+		}
 	case signaling.Shutdown:
 		m.stopping = true
 	}
@@ -181,9 +192,9 @@ func (m *Machine) fail(r signaling.Report) {
 	m.report(r)
 }
 
-// handleReceived takes a Mobility Header message. Only the home agent's are of interest: this node has no binding with
-// anybody else, and a Binding Error or Binding Refresh Request from somebody without one is to be ignored (RFC 6275
-// sections 11.3.6, 11.7.4).
+// handleReceived takes a Mobility Header message. What cannot be read is answered whoever it comes from (RFC 6275 sections
+// 9.2 and 11.2). Else only the home agent's are of interest: this node has no binding with anybody else, and a Binding
+// Error or Binding Refresh Request from somebody without one is to be ignored (sections 11.3.6, 11.7.4).
 func (m *Machine) handleReceived(now time.Time, r *signaling.Received) {
 	source, destination := r.Source, r.Destination
 	if r.HomeAddress.IsValid() {
@@ -192,10 +203,6 @@ func (m *Machine) handleReceived(now time.Time, r *signaling.Received) {
 	if r.RoutingHome.IsValid() {
 		destination = r.RoutingHome
 	}
-	if r.Source != m.agents.current || r.HomeAddress.IsValid() {
-		m.counters.Ignored++
-		return
-	}
 	if !mh.ChecksumValid(r.Payload, source, destination) {
 		m.counters.Malformed++
 		return
@@ -203,6 +210,13 @@ func (m *Machine) handleReceived(now time.Time, r *signaling.Received) {
 	message, err := mh.Parse(r.Payload)
 	if err != nil {
 		m.counters.Malformed++
+		if a := fault.Answer(r, err); a != nil && m.faults.Take(now) {
+			m.emit(a)
+		}
+		return
+	}
+	if r.Source != m.agents.current || r.HomeAddress.IsValid() {
+		m.counters.Ignored++
 		return
 	}
 	switch b := message.(type) {
