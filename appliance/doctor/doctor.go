@@ -70,7 +70,7 @@ type Symptom struct {
 // Examine looks at the host, for a node with configuration c; nil looks for whatever any node may need.
 func Examine(c *config.Config) []Symptom {
 	var interfaces []string
-	needs := need{tun: true, raw: true, interfaces: true}
+	needs := need{tun: true, clock: true}
 	if c != nil {
 		for _, l := range c.Links {
 			interfaces = append(interfaces, l.Interface)
@@ -82,7 +82,7 @@ func Examine(c *config.Config) []Symptom {
 }
 
 // need is what a configuration makes necessary.
-type need struct{ tun, raw, interfaces, clock bool }
+type need struct{ tun, clock bool }
 
 func judge(findings []kernel.Finding, n need) []Symptom {
 	var out []Symptom

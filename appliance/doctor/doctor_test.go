@@ -10,7 +10,7 @@ import (
 )
 
 func TestJudge(t *testing.T) {
-	everything := need{tun: true, raw: true, interfaces: true, clock: true}
+	everything := need{tun: true, clock: true}
 	tests := []struct {
 		name    string
 		finding kernel.Finding
