@@ -50,7 +50,7 @@ func TestHandoffLab(t *testing.T) {
 	if err := json.Unmarshal(b, &report); err != nil {
 		t.Fatal(err)
 	}
-	if len(report.Downloads) != 1 || !report.Downloads[0].Survived || !report.Downloads[0].Verified || report.Downloads[0].Received < 10_000_000 {
+	if len(report.Downloads) != 1 || !report.Downloads[0].Survived || !report.Downloads[0].Verified || report.Downloads[0].Received < 1_000_000 {
 		t.Errorf("download: %+v\n%s", report.Downloads, out)
 	}
 	if len(report.Probes) != 1 || len(report.Probes[0].Handoffs) != 4 {
