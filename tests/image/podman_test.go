@@ -145,15 +145,20 @@ func podman(t *testing.T) *engine {
 	return nil
 }
 
+// lock is held from the first test to the end of the process: runs share podman's images.
+var lock *os.File
+
+var locking = sync.OnceValue(func() (err error) {
+	if lock, err = os.Create(filepath.Join(os.TempDir(), prefix+"lock")); err != nil {
+		return err
+	}
+	return unix.Flock(int(lock.Fd()), unix.LOCK_EX)
+})
+
 // alone waits until no other run of these tests is at work and removes what one that was killed has left.
 func alone(t *testing.T) {
 	t.Helper()
-	lock, err := os.Create(filepath.Join(os.TempDir(), prefix+"lock"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { lock.Close() })
-	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
+	if err := locking(); err != nil {
 		t.Fatal(err)
 	}
 	sweep()
