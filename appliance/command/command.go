@@ -27,7 +27,8 @@ var errSaid = errors.New("")
 
 // Main runs one command and returns the exit status.
 func Main(arguments []string) int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	// A terminal that hangs up ends a node in good order too.
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	root := newRoot()
 	root.SetArgs(arguments)
