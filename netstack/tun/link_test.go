@@ -342,46 +342,6 @@ func TestAttachWithoutPrivilege(t *testing.T) {
 	})
 }
 
-// A device handed over as an open file keeps the offloads that it was made with.
-func TestOpenFile(t *testing.T) {
-	n := testnet.New(t)
-	device(t, n, true, "2001:db8:1::a/64").Close()
-	for _, flags := range []uint16{unix.IFF_TUN | unix.IFF_NO_PI, unix.IFF_TUN | unix.IFF_NO_PI | unix.IFF_VNET_HDR, unix.IFF_TAP | unix.IFF_NO_PI} {
-		n.Do(func() {
-			fd, err := unix.Open(node, unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
-			if err != nil {
-				t.Fatal(err)
-			}
-			request, _ := unix.NewIfreq(testName)
-			request.SetUint16(flags)
-			if err := unix.IoctlIfreq(fd, unix.TUNSETIFF, request); err != nil {
-				t.Fatal(err)
-			}
-			l, err := OpenFile(os.NewFile(uintptr(fd), node), 1400)
-			if flags&unix.IFF_TUN == 0 {
-				if !errors.Is(err, unix.EINVAL) {
-					t.Errorf("TAP device: %v", err)
-				}
-				return
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer l.Close()
-			if l.Name() != testName || l.MTU() != 1400 || l.Features() != 0 != (flags&unix.IFF_VNET_HDR != 0) {
-				t.Errorf("%s, MTU %d, features %b", l.Name(), l.MTU(), l.Features())
-			}
-		})
-	}
-	null, err := os.Open(os.DevNull)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := OpenFile(null, 1400); err == nil {
-		t.Error("took a file that is no device")
-	}
-}
-
 func TestRemedyForEveryCause(t *testing.T) {
 	seen := map[string]bool{}
 	for _, e := range []*OpenError{

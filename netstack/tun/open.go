@@ -44,28 +44,6 @@ func Open(name string, mtu int, offload bool) (*Link, error) {
 	return open(os.NewFile(uintptr(fd), node), request.Name(), mtu)
 }
 
-// OpenFile makes a link of an open TUN device, such as one handed over by a privileged parent. The file must have been
-// opened non-blocking and the device made with IFF_TUN and IFF_NO_PI; with IFF_VNET_HDR it has offloads. The link owns
-// the file from now on, whatever the result.
-func OpenFile(file *os.File, mtu int) (*Link, error) {
-	var request *unix.Ifreq
-	err := control(file, func(fd int) (err error) {
-		if request, err = unix.NewIfreq(""); err != nil {
-			return err
-		}
-		return unix.IoctlIfreq(fd, unix.TUNGETIFF, request)
-	})
-	// IFF_NO_PI cannot be asked for: the kernel reports IFF_NOFILTER in the same bit.
-	if err == nil && request.Uint16()&unix.IFF_TUN == 0 {
-		err = fmt.Errorf("flags %#x, want IFF_TUN: %w", request.Uint16(), unix.EINVAL)
-	}
-	if err != nil {
-		file.Close()
-		return nil, &OpenError{Name: file.Name(), Step: CreateDevice, Err: err}
-	}
-	return open(file, request.Name(), mtu)
-}
-
 // open finishes a device that file is attached to.
 func open(file *os.File, name string, mtu int) (*Link, error) {
 	l := &Link{name: name, file: file, socket: -1}

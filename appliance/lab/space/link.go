@@ -152,18 +152,3 @@ func (n *Namespace) HasAddress(address netip.Addr) bool {
 	}
 	return false
 }
-
-// Interfaces lists the names of the node's interfaces but loopback.
-func (n *Namespace) Interfaces() ([]string, error) {
-	links, err := n.Handle.LinkList()
-	if err != nil {
-		return nil, err
-	}
-	var names []string
-	for _, l := range links {
-		if l.Attrs().Name != "lo" {
-			names = append(names, l.Attrs().Name)
-		}
-	}
-	return names, nil
-}
