@@ -2,7 +2,6 @@ package node
 
 import (
 	"context"
-	"fmt"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
@@ -38,6 +37,8 @@ type link struct {
 	readdressed bool
 
 	up bool
+	// interfaceMTU is the interface's, 0 while it is absent; advertisedMTU is what routers bound it to.
+	interfaceMTU, advertisedMTU int
 	// router and onLink are the default router and the prefixes of neighbours.
 	router netip.Addr
 	onLink []netip.Prefix
@@ -55,7 +56,7 @@ type link struct {
 const complaintInterval = 10 * time.Second
 
 func newLink(n *Node, c config.Link, id forwarding.PortID, secret []byte) (*link, error) {
-	l := &link{node: n, cfg: c, id: id, addresses: map[netip.Addr]*blackhole{}, probes: map[netip.Addr]bool{}, tentative: map[netip.Addr]bool{}, held: map[netip.Addr]neighbor.Kind{}}
+	l := &link{node: n, cfg: c, id: id, advertisedMTU: longestMTU, addresses: map[netip.Addr]*blackhole{}, probes: map[netip.Addr]bool{}, tentative: map[netip.Addr]bool{}, held: map[netip.Addr]neighbor.Kind{}}
 	var err error
 	l.eth, err = ethernet.Open(ethernet.Config{
 		Interface: c.Interface, Offload: c.Offload,
@@ -64,23 +65,18 @@ func newLink(n *Node, c config.Link, id forwarding.PortID, secret []byte) (*link
 	if err != nil {
 		return nil, err
 	}
-	mtu := l.eth.MTU()
-	if mtu == 0 {
-		mtu = linkMTU // until the interface is there
-	}
+	// What the interface carries is another bound, which may change (setMTU).
 	l.movement, err = movement.New(movement.Config{
 		Uplink: c.Interface, Secret: secret, Autoconfigure: c.Autoconfigure, Addresses: c.Addresses, Gateway: c.Gateway,
-		Preference: c.Preference, MTU: mtu, Random: rand.Float64,
+		Preference: c.Preference, MTU: longestMTU, Random: rand.Float64,
 	})
 	if err != nil {
 		l.eth.Close()
 		return nil, err
 	}
 	n.ports.set(id, l.eth)
-	if err := l.setMTU(mtu); err != nil {
-		l.eth.Close()
-		return nil, err
-	}
+	l.interfaceMTU = l.eth.MTU()
+	l.setMTU()
 	return l, nil
 }
 
@@ -96,8 +92,13 @@ func (l *link) run(ctx context.Context) error {
 func (l *link) next() time.Time    { return l.movement.Next() }
 func (l *link) tick(now time.Time) { l.handle(now, movement.Tick{}) }
 
-// interfaceChanged gives the interface a neighbour table once it has a link-layer address, and a new one if that changes.
+// interfaceChanged takes over the interface's MTU, and gives it a neighbour table once it has a link-layer address, and a
+// new one if that changes.
 func (l *link) interfaceChanged(now time.Time, s ethernet.State) {
+	if s.Present && s.MTU != l.interfaceMTU {
+		l.interfaceMTU = s.MTU
+		l.setMTU()
+	}
 	if !s.Present || l.table != nil && s.Address == l.tableAddr {
 		return
 	}
@@ -247,9 +248,8 @@ func (l *link) carryOut(now time.Time, effect movement.Effect) {
 	case movement.SetOnLink:
 		l.setOnLink(e.Prefixes)
 	case movement.SetMTU:
-		if err := l.setMTU(e.MTU); err != nil {
-			l.node.log.Error("link MTU", "link", l.cfg.Interface, "error", err)
-		}
+		l.advertisedMTU = e.MTU
+		l.setMTU()
 	case movement.SetNeighborTimers:
 		l.timers = e
 		if l.table != nil {
@@ -321,12 +321,17 @@ func (l *link) setOnLink(prefixes []netip.Prefix) {
 	l.onLink = slices.Clone(prefixes)
 }
 
-func (l *link) setMTU(mtu int) error {
-	err := l.node.engine.SetPort(forwarding.Port{ID: l.id, MTU: mtu, Features: l.eth.Features()})
-	if err != nil {
-		return fmt.Errorf("link %s: %w", l.cfg.Interface, err)
+// setMTU tells the engine what the link carries: what the interface does, or less if routers say so (RFC 4861 section 6.3.4).
+func (l *link) setMTU() {
+	mtu := l.advertisedMTU
+	if l.interfaceMTU > 0 {
+		mtu = min(mtu, l.interfaceMTU)
+	} else {
+		mtu = min(mtu, linkMTU) // until the interface is there
 	}
-	return nil
+	if err := l.node.engine.SetPort(forwarding.Port{ID: l.id, MTU: mtu, Features: l.eth.Features()}); err != nil {
+		l.node.log.Error("link MTU", "link", l.cfg.Interface, "error", err)
+	}
 }
 
 // defend answers neighbour solicitations for an address that is elsewhere, or that came home.

@@ -39,6 +39,8 @@ const (
 	farewell = 3 * time.Second
 	// linkMTU is what a link is taken to carry before its interface has been seen.
 	linkMTU = 1500
+	// longestMTU bounds what routers may advertise.
+	longestMTU = 65535
 )
 
 // errGone is the TUN link's error for a device that was removed.

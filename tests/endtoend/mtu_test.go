@@ -101,3 +101,28 @@ func TestErrorsReachPrograms(t *testing.T) {
 	n.must(n.nodes["ar"].Handle.RouteAdd(route))
 	k.deliver(udpSocket(t, n.nodes["cn"], correspondent), 100)
 }
+
+// The mobile node's own interface gets a smaller MTU while it runs.
+func TestInterfaceMTUShrinks(t *testing.T) {
+	t.Parallel()
+	n := newNetwork(t)
+	_, mn := registered(n, "10m")
+	a, b := udpSocket(t, n.nodes["mn"], home), udpSocket(t, n.nodes["cn"], correspondent)
+	a.complaints()
+	a.set(unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER, unix.IPV6_PMTUDISC_PROBE)
+	const mtu = 1400
+	link, err := n.nodes["mn"].Handle.LinkByName("eth0")
+	n.must(err)
+	n.must(n.nodes["mn"].Handle.LinkSetMTU(link, mtu))
+	await(t, "the program is told of it", func() bool {
+		_, _ = a.WriteToUDPAddrPort(make([]byte, mtu-40+1-48), b.address())
+		c, ok := a.complaint()
+		return ok && c.kind == 2 && c.mtu == mtu-40
+	})
+	// What was sent before the node heard of the change is lost, nothing after it.
+	before := mn.counter("link-eth0-too-big")
+	a.deliver(b, mtu-40-48)
+	if n := mn.counter("link-eth0-too-big") - before; n != 0 {
+		t.Errorf("%d packets met an interface that does not carry them", n)
+	}
+}
