@@ -81,7 +81,7 @@ func (d *device) run(ctx context.Context) error {
 		w.Close()
 		closer()
 		l.Close()
-		d.node.ports.set(d.id, nil)
+		d.node.ports.clear(d.id)
 		if ctx.Err() != nil {
 			return nil
 		}

@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"kedge/forwarding"
@@ -16,22 +16,21 @@ import (
 const batch = 64
 
 // ports are the links of a node by the numbers that forwarding knows them under. A link may be absent for a while: what is
-// for it is dropped then.
+// for it is dropped then. Looking one up takes no lock.
 type ports struct {
-	mu    sync.RWMutex
-	links [256]netstack.Link
+	links [256]atomic.Pointer[netstack.Link]
 }
 
-func (p *ports) set(id forwarding.PortID, l netstack.Link) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.links[id] = l
-}
+func (p *ports) set(id forwarding.PortID, l netstack.Link) { p.links[id].Store(&l) }
 
+func (p *ports) clear(id forwarding.PortID) { p.links[id].Store(nil) }
+
+// get is nil for a link that is absent.
 func (p *ports) get(id forwarding.PortID) netstack.Link {
-	p.mu.RLock()
-	defer p.mu.RUnlock()
-	return p.links[id]
+	if l := p.links[id].Load(); l != nil {
+		return *l
+	}
+	return nil
 }
 
 // send writes what a worker wants sent. Links count what they cannot send; an error of a link concerns nobody here.
