@@ -37,7 +37,7 @@ func changeEverything(j *Journal) error {
 	try(j.SetLinkUp("kt7-tun"))
 	try(j.SetMTU("kt7-tun", 1400))
 	try(j.AddBlackhole(netip.MustParseAddr("2001:db8:20::5")))
-	try(j.EnableForwarding())
+	try(j.SetSysctl("net/ipv6/conf/all/forwarding", "1"))
 	try(Steering{TUN: "kt7-tun", Home: home, Destinations: []netip.Prefix{netip.MustParsePrefix("::/0")}, MTU: 1400}.Apply(j))
 	return errors.Join(failures...)
 }

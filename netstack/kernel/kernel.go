@@ -93,9 +93,8 @@ type Route struct {
 	Interface string `json:"interface,omitempty"`
 	// Source is the preferred source address; invalid for none.
 	Source netip.Addr `json:"source,omitzero"`
-	// MTU and AdvertisedMSS are in octets; 0 leaves them to the kernel.
-	MTU           int `json:"mtu,omitempty"`
-	AdvertisedMSS int `json:"advmss,omitempty"`
+	// MTU is in octets; 0 leaves it to the kernel.
+	MTU int `json:"mtu,omitempty"`
 }
 
 // Rule is an IPv6 policy routing rule.

@@ -162,7 +162,6 @@ func (c *routeChange) message() (*netlink.Route, error) {
 		Table:    int(c.Table),
 		Protocol: Protocol,
 		MTU:      c.MTU,
-		AdvMSS:   c.AdvertisedMSS,
 	}
 	if c.Source.IsValid() {
 		m.Src = c.Source.AsSlice()

@@ -69,38 +69,6 @@ func (c *sysctlChange) String() string {
 	return fmt.Sprintf("sysctl %s, was %s", Assignment(c.Path, c.Value), c.Original)
 }
 
-// EnableForwarding makes the host forward IPv6 between its interfaces, as an anchor needs whose prefix the host routes
-// into the TUN. Forwarding makes a kernel drop what it learned from router advertisements on interfaces whose accept_ra
-// is 1; these are set to 2 first. The changes made before an error are returned with it.
-func (j *Journal) EnableForwarding() (Changes, error) {
-	const forwarding = "net/ipv6/conf/all/forwarding"
-	if value, err := ReadSysctl(forwarding); err == nil && value == "1" {
-		return nil, nil
-	}
-	paths, err := filepath.Glob(sysctlRoot + "/net/ipv6/conf/*/accept_ra")
-	if err != nil {
-		return nil, err
-	}
-	var changes Changes
-	set := func(path, value string) error {
-		c, err := j.SetSysctl(path, value)
-		if c != nil {
-			changes = append(changes, c)
-		}
-		return err
-	}
-	for _, path := range paths {
-		path = strings.TrimPrefix(path, sysctlRoot+"/")
-		if value, err := ReadSysctl(path); err != nil || value != "1" {
-			continue
-		}
-		if err := set(path, "2"); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return changes, err
-		}
-	}
-	return changes, set(forwarding, "1")
-}
-
 // checkIPv6 returns an *IPv6DisabledError if the interface has no IPv6.
 func checkIPv6(link string) error {
 	if _, err := os.Stat(sysctlRoot + "/net/ipv6"); errors.Is(err, os.ErrNotExist) {
