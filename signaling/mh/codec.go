@@ -5,10 +5,9 @@ import (
 	"fmt"
 )
 
-// newMessage is an empty message of type t; kind is the octet after the checksum, which tells Binding Revocation messages
-// apart. nil if unknown.
-func newMessage(t Type, kind byte) Message {
-	switch t {
+// newMessage is an empty message for the Mobility Header b of at least 8 octets; nil if its type is unknown.
+func newMessage(b []byte) Message {
+	switch Type(b[2]) {
 	case TypeBindingRefreshRequest:
 		return new(BindingRefreshRequest)
 	case TypeHomeTestInit:
@@ -26,11 +25,14 @@ func newMessage(t Type, kind byte) Message {
 	case TypeBindingError:
 		return new(BindingError)
 	case TypeExperimental:
+		if isDMIPv6(b) {
+			return new(DMIPv6)
+		}
 		return new(Experimental)
 	case TypeHeartbeat:
 		return new(Heartbeat)
 	case TypeBindingRevocation:
-		switch kind {
+		switch b[headerLength] {
 		case revocationIndication:
 			return new(BindingRevocationIndication)
 		case revocationAcknowledgement:
@@ -56,7 +58,8 @@ func Parse(b []byte) (Message, error) {
 	if err := m.parseBody(b[headerLength:]); err != nil {
 		return nil, err
 	}
-	opts, err := ParseOptions(b, headerLength+m.bodyLength())
+	_, strict := m.(*DMIPv6)
+	opts, err := parseOptions(b, headerLength+m.bodyLength(), strict)
 	if errors.Is(err, errCutShort) {
 		return nil, err
 	}
@@ -66,7 +69,10 @@ func Parse(b []byte) (Message, error) {
 
 // ParseOptions reads the mobility options from octet at of the Mobility Header b to its end. Its errors are *OptionError;
 // unless an option ran past the end, all options but the malformed are returned too.
-func ParseOptions(b []byte, at int) (Options, error) {
+func ParseOptions(b []byte, at int) (Options, error) { return parseOptions(b, at, false) }
+
+// parseOptions is ParseOptions; strict says that the kinds of experimental options are DMIPv6's for certain.
+func parseOptions(b []byte, at int, strict bool) (Options, error) {
 	var opts Options
 	var first error
 	for at < len(b) {
@@ -80,11 +86,15 @@ func ParseOptions(b []byte, at int) (Options, error) {
 		}
 		end := at + 2 + int(b[at+1])
 		if t != OptionPadN {
-			o := newOption(t)
+			o := newOption(t, b[at+2:end])
 			if o == nil {
 				o = &UnknownOption{Type: t}
 			}
 			err := o.parseData(b[at+2 : end])
+			if err != nil && t == OptionExperimental && !strict {
+				o = new(ExperimentalOption)
+				err = o.parseData(b[at+2 : end])
+			}
 			if t == OptionBindingAuthorizationData && end != len(b) {
 				err = errNotLast
 			}
@@ -112,9 +122,12 @@ func Append(b []byte, m Message) ([]byte, error) {
 	if out, err = AppendOptions(out, start, *m.OptionList()); err != nil {
 		return b, err
 	}
-	n := len(out) - start
-	if n > maxLength {
-		return b, fmt.Errorf("mobility header: %d octets, at most %d fit", n, maxLength)
+	n, most := len(out)-start, maxLength
+	if _, is := m.(*DMIPv6); is {
+		most = maxDMIPv6Length
+	}
+	if n > most {
+		return b, fmt.Errorf("mobility header: %d octets, at most %d fit", n, most)
 	}
 	out[start+1] = byte(n/8 - 1)
 	return out, nil

@@ -2,8 +2,8 @@ package mh
 
 import "fmt"
 
-// Experimental is the Experimental Mobility message (RFC 5096 section 3). What its Data holds is up to the experiment;
-// ParseOptions and AppendOptions read and write mobility options in it.
+// Experimental is an Experimental Mobility message (RFC 5096 section 3) that is not a DMIPv6. What its Data holds is up to
+// the experiment; ParseOptions and AppendOptions read and write mobility options in it.
 //
 //	                                +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
 //	                                |                               |

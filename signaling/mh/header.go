@@ -80,7 +80,7 @@ func parseHeader(b []byte) (Header, Message, error) {
 	if len(b) != h.Length {
 		return Header{}, nil, ErrLength
 	}
-	m := newMessage(h.Type, b[headerLength])
+	m := newMessage(b)
 	if m == nil {
 		return h, nil, &UnknownTypeError{h.Type}
 	}

@@ -40,8 +40,8 @@ const (
 	OptionDLIFLinkLayerAddress     OptionType = 70 // 4.8
 )
 
-// newOption is an empty option of type t; nil for types that this package does not know, and for padding.
-func newOption(t OptionType) Option {
+// newOption is an empty option for data d of type t; nil for types that this package does not know, and for padding.
+func newOption(t OptionType, d []byte) Option {
 	switch t {
 	case OptionBindingRefreshAdvice:
 		return new(BindingRefreshAdvice)
@@ -60,7 +60,7 @@ func newOption(t OptionType) Option {
 	case OptionReplayProtection:
 		return new(ReplayProtection)
 	case OptionExperimental:
-		return new(ExperimentalOption)
+		return newExperimentalOption(d)
 	case OptionHomeNetworkPrefix:
 		return new(HomeNetworkPrefix)
 	case OptionHandoffIndicator:

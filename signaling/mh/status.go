@@ -2,8 +2,8 @@ package mh
 
 import "fmt"
 
-// Status is the Status field of a Binding Acknowledgement and of a Binding Identifier option: below 128 accepted, else
-// rejected.
+// Status is the Status field of a Binding Acknowledgement, a Binding Identifier option and a DMIPv6 message: below 128
+// accepted, else rejected.
 type Status uint8
 
 // The statuses.
@@ -58,6 +58,11 @@ const (
 	StatusMCoAUnknownCareOf                     Status = 167
 	StatusMCoABulkRegistrationProhibited        Status = 168
 	StatusMCoASimultaneousHomeForeignProhibited Status = 169
+
+	// This project's own, in DMIPv6 messages and in what a DHP answers to a Binding Update.
+	StatusNoDHPKnown    Status = 240
+	StatusTicketRefused Status = 241
+	StatusPoolExhausted Status = 242
 )
 
 var statusWords = map[Status]string{
@@ -106,12 +111,16 @@ var statusWords = map[Status]string{
 	StatusMCoAUnknownCareOf:                     "MCOA UNKNOWN COA",
 	StatusMCoABulkRegistrationProhibited:        "MCOA BULK REGISTRATION PROHIBITED",
 	StatusMCoASimultaneousHomeForeignProhibited: "MCOA SIMULTANEOUS HOME AND FOREIGN PROHIBITED",
+
+	StatusNoDHPKnown:    "No DHP known",
+	StatusTicketRefused: "Ticket refused",
+	StatusPoolExhausted: "Pool exhausted",
 }
 
 // Accepted reports whether the binding update was accepted.
 func (s Status) Accepted() bool { return s < 128 }
 
-// String is the RFC's wording.
+// String is the RFC's wording, where there is one.
 func (s Status) String() string {
 	if w, ok := statusWords[s]; ok {
 		return w
