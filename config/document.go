@@ -12,6 +12,9 @@ type document struct {
 	SecurityAssociation []documentSecurityAssociation `toml:"security_association"`
 	MobileNode          *documentMobileNode           `toml:"mobile_node"`
 	HomeAgent           *documentHomeAgent            `toml:"home_agent"`
+	HomeProxy           *documentHomeProxy            `toml:"home_proxy"`
+	CorrespondentNode   *documentCorrespondentNode    `toml:"correspondent_node"`
+	DMIPv6              *documentDMIPv6               `toml:"dmipv6"`
 }
 
 type documentLog struct {
@@ -54,6 +57,8 @@ type documentMobileNode struct {
 	Destinations         []string `toml:"destinations"`
 	SPI                  *int64   `toml:"spi"`
 	AllowUnauthenticated bool     `toml:"allow_unauthenticated_signaling"`
+	RouteOptimization    bool     `toml:"route_optimization"`
+	PlainIPv6            bool     `toml:"plain_ipv6_without_home_agent"`
 }
 
 type documentHomeAgent struct {
@@ -67,6 +72,8 @@ type documentHomeAgent struct {
 	MaxBindings          *int64                        `toml:"max_bindings"`
 	MaxBindingsPerNode   *int64                        `toml:"max_bindings_per_mobile_node"`
 	MobileNode           []documentHomeAgentMobileNode `toml:"mobile_node"`
+	Proxy                []documentHomeAgentProxy      `toml:"proxy"`
+	TicketLifetime       *string                       `toml:"ticket_lifetime"`
 	AllowAnyMobileNode   bool                          `toml:"allow_any_mobile_node"`
 	AllowUnauthenticated bool                          `toml:"allow_unauthenticated_signaling"`
 }
@@ -77,4 +84,84 @@ type documentHomeAgentMobileNode struct {
 	MobileNetworks       []string `toml:"mobile_networks"`
 	SPI                  *int64   `toml:"spi"`
 	AllowUnauthenticated bool     `toml:"allow_unauthenticated_signaling"`
+}
+
+type documentHomeAgentProxy struct {
+	Address  string   `toml:"address"`
+	SPI      int64    `toml:"spi"`
+	Coverage []string `toml:"coverage"`
+}
+
+type documentHomeProxy struct {
+	Address               string                        `toml:"address"`
+	Pools                 []documentPool                `toml:"pools"`
+	Coverage              []documentCoverage            `toml:"coverage"`
+	HomeAgents            []documentHomeProxyHomeAgent  `toml:"home_agents"`
+	Preference            int64                         `toml:"preference"`
+	MaxLifetime           *string                       `toml:"max_lifetime"`
+	Quarantine            *string                       `toml:"quarantine"`
+	AdvertisementInterval *string                       `toml:"advertisement_interval"`
+	KeepBindings          *bool                         `toml:"keep_bindings"`
+	MaxBindings           *int64                        `toml:"max_bindings"`
+	MaxBindingsPerNode    *int64                        `toml:"max_bindings_per_mobile_node"`
+	MobileNode            []documentHomeAgentMobileNode `toml:"mobile_node"`
+	Anycast               bool                          `toml:"anycast"`
+}
+
+type documentPool struct {
+	Prefix string `toml:"prefix"`
+	Lend   *int64 `toml:"lend"`
+}
+
+type documentCoverage struct {
+	Prefix string  `toml:"prefix"`
+	Probe  *string `toml:"probe"`
+}
+
+type documentHomeProxyHomeAgent struct {
+	Address string `toml:"address"`
+	SPI     int64  `toml:"spi"`
+}
+
+type documentCorrespondentNode struct {
+	Address     string `toml:"address"`
+	Link        string `toml:"link"`
+	MaxBindings *int64 `toml:"max_bindings"`
+}
+
+type documentDMIPv6 struct {
+	Enabled      bool                  `toml:"enabled"`
+	UseHomeAgent *bool                 `toml:"use_home_agent"`
+	Anycast      bool                  `toml:"anycast"`
+	SourceHints  *bool                 `toml:"source_hints"`
+	Lifetime     *string               `toml:"lifetime"`
+	HoldTime     *string               `toml:"hold_time"`
+	IdleTime     *string               `toml:"idle_time"`
+	GracefulTime *string               `toml:"graceful_time"`
+	Heartbeat    *string               `toml:"heartbeat_interval"`
+	MaxFlows     *int64                `toml:"max_flows"`
+	MaxAnchors   *int64                `toml:"max_anchors"`
+	DefaultRules *bool                 `toml:"default_rules"`
+	Rule         []documentRule        `toml:"rule"`
+	Proxy        []documentDMIPv6Proxy `toml:"proxy"`
+}
+
+type documentRule struct {
+	Name             string   `toml:"name"`
+	Class            string   `toml:"class"`
+	Destinations     []string `toml:"destinations"`
+	Protocols        []string `toml:"protocols"`
+	DestinationPorts []string `toml:"destination_ports"`
+	SourcePorts      []string `toml:"source_ports"`
+	DSCPs            []int64  `toml:"dscps"`
+	Users            []string `toml:"users"`
+	MaxRoundTrip     *string  `toml:"max_round_trip"`
+	MaxLoss          *float64 `toml:"max_loss"`
+}
+
+type documentDMIPv6Proxy struct {
+	Address    string   `toml:"address"`
+	Coverage   []string `toml:"coverage"`
+	Preference int64    `toml:"preference"`
+	SPI        *int64   `toml:"spi"`
 }

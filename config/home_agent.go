@@ -42,7 +42,9 @@ func (r *reader) homeAgent(d *documentHomeAgent, c *Config) *HomeAgent {
 	if len(d.MobileNode) == 0 && !h.AllowAnyMobileNode {
 		r.wrong("home_agent.mobile_node", "at least one [[home_agent.mobile_node]], or allow_any_mobile_node = true", "neither")
 	}
-	r.homeAgentMobileNodes(d.MobileNode, h, c)
+	r.anchoredMobileNodes("home_agent", "home_prefixes", d.MobileNode, h, c)
+	h.TicketLifetime = r.duration("home_agent.ticket_lifetime", d.TicketLifetime, time.Hour, time.Minute, 30*24*time.Hour)
+	r.homeAgentProxies(d.Proxy, h, c)
 	return h
 }
 
@@ -50,11 +52,12 @@ func (l Link) owns(a netip.Addr) bool {
 	return slices.ContainsFunc(l.Addresses, func(p netip.Prefix) bool { return p.Addr() == a })
 }
 
-func (r *reader) homeAgentMobileNodes(in []documentHomeAgentMobileNode, h *HomeAgent, c *Config) {
+// anchoredMobileNodes reads the mobile nodes of an anchor, whose section has its prefixes under a key.
+func (r *reader) anchoredMobileNodes(section, prefixes string, in []documentHomeAgentMobileNode, h *HomeAgent, c *Config) {
 	homes, identifiers := map[netip.Addr]bool{}, map[string]bool{}
 	networks := slices.Clone(h.HomePrefixes)
 	for i := range in {
-		d, key := &in[i], fmt.Sprintf("home_agent.mobile_node.%d", i)
+		d, key := &in[i], fmt.Sprintf("%s.mobile_node.%d", section, i)
 		m := HomeAgentMobileNode{
 			Identifier:           r.identifier(key+".identifier", d.Identifier),
 			HomeAddress:          r.address(key+".home_address", d.HomeAddress),
@@ -65,7 +68,7 @@ func (r *reader) homeAgentMobileNodes(in []documentHomeAgentMobileNode, h *HomeA
 		switch {
 		case !m.HomeAddress.IsValid():
 		case !slices.ContainsFunc(h.HomePrefixes, func(p netip.Prefix) bool { return p.Contains(m.HomeAddress) }):
-			r.wrong(key+".home_address", fmt.Sprintf("an address in home_prefixes %v", h.HomePrefixes), "%s", m.HomeAddress)
+			r.wrong(key+".home_address", fmt.Sprintf("an address in %s %v", prefixes, h.HomePrefixes), "%s", m.HomeAddress)
 		case slices.ContainsFunc(c.Links, func(l Link) bool { return l.owns(m.HomeAddress) }):
 			r.wrong(key+".home_address", "an address of the mobile node's own", "%s, which a [[link]] of this node has", m.HomeAddress)
 		case homes[m.HomeAddress]:

@@ -112,13 +112,22 @@ func (r *reader) config(d *document) *Config {
 	if d.HomeAgent != nil {
 		c.HomeAgent = r.homeAgent(d.HomeAgent, c)
 	}
+	if d.HomeProxy != nil {
+		c.HomeProxy = r.homeProxy(d.HomeProxy, c)
+	}
+	if d.CorrespondentNode != nil {
+		c.CorrespondentNode = r.correspondentNode(d.CorrespondentNode, c)
+	}
+	if d.DMIPv6 != nil {
+		c.DMIPv6 = r.dmipv6(d.DMIPv6, c)
+	}
 	r.combination(d, c)
 	c.Warnings = r.warnings
 	return c
 }
 
 func (r *reader) roles(d *document) []Role {
-	known := []string{string(MobileNodeRole), string(HomeAgentRole)}
+	known := []string{string(MobileNodeRole), string(HomeAgentRole), string(HomeProxyRole), string(CorrespondentNodeRole)}
 	if len(d.Roles) == 0 {
 		r.wrong("roles", "at least one of "+strings.Join(known, ", "), "none")
 	}
@@ -137,16 +146,18 @@ func (r *reader) roles(d *document) []Role {
 
 // combination checks that roles, their sections and the links they need go together.
 func (r *reader) combination(d *document, c *Config) {
-	mobile, anchor := slices.Contains(c.Roles, MobileNodeRole), slices.Contains(c.Roles, HomeAgentRole)
-	if mobile && anchor {
-		r.wrong("roles", "mobile-node or home-agent", "both: run two nodes, each in a network namespace of its own")
+	if len(c.Roles) > 1 {
+		r.wrong("roles", "one role", "%d: run a node for each, in a network namespace of its own", len(c.Roles))
 	}
-	r.section("mobile_node", MobileNodeRole, mobile, d.MobileNode != nil)
-	r.section("home_agent", HomeAgentRole, anchor, d.HomeAgent != nil)
-	if mobile && c.TUN == nil {
-		r.wrong("tun", "a [tun] section, by which programs reach the home address", "none")
+	is := func(role Role) bool { return slices.Contains(c.Roles, role) }
+	r.section("mobile_node", MobileNodeRole, is(MobileNodeRole), d.MobileNode != nil)
+	r.section("home_agent", HomeAgentRole, is(HomeAgentRole), d.HomeAgent != nil)
+	r.section("home_proxy", HomeProxyRole, is(HomeProxyRole), d.HomeProxy != nil)
+	r.section("correspondent_node", CorrespondentNodeRole, is(CorrespondentNodeRole), d.CorrespondentNode != nil)
+	if (is(MobileNodeRole) || is(CorrespondentNodeRole)) && c.TUN == nil {
+		r.wrong("tun", "a [tun] section, by which programs reach the node's address", "none")
 	}
-	if (mobile || anchor) && len(c.Links) == 0 {
+	if len(c.Roles) > 0 && len(c.Links) == 0 {
 		r.wrong("link", "at least one [[link]]", "none")
 	}
 }

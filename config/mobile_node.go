@@ -20,6 +20,8 @@ func (r *reader) mobileNode(d *documentMobileNode, c *Config) *MobileNode {
 		Destinations:         r.prefixes("mobile_node.destinations", d.Destinations),
 		SPI:                  r.association("mobile_node", d.SPI, d.AllowUnauthenticated, c),
 		AllowUnauthenticated: d.AllowUnauthenticated,
+		RouteOptimization:    d.RouteOptimization,
+		PlainIPv6:            d.PlainIPv6,
 	}
 	if m.HomeAddress.IsValid() && m.HomePrefix.IsValid() && !m.HomePrefix.Contains(m.HomeAddress) {
 		r.wrong("mobile_node.home_address", "an address in home_prefix "+m.HomePrefix.String(), "%s", m.HomeAddress)

@@ -12,8 +12,10 @@ type Role string
 
 // The roles.
 const (
-	MobileNodeRole Role = "mobile-node"
-	HomeAgentRole  Role = "home-agent"
+	MobileNodeRole        Role = "mobile-node"
+	HomeAgentRole         Role = "home-agent"
+	HomeProxyRole         Role = "home-proxy"
+	CorrespondentNodeRole Role = "correspondent-node"
 )
 
 // Config is one node.
@@ -30,6 +32,10 @@ type Config struct {
 	SecurityAssociations map[uint32]SecurityAssociation
 	MobileNode           *MobileNode
 	HomeAgent            *HomeAgent
+	HomeProxy            *HomeProxy
+	CorrespondentNode    *CorrespondentNode
+	// DMIPv6 is nil unless a mobile node picks anchors per service flow.
+	DMIPv6 *DMIPv6
 	// Warnings are what an operator should know of an otherwise valid file, a line each.
 	Warnings []string
 }
@@ -103,6 +109,10 @@ type MobileNode struct {
 	// SPI names the security association with the home agent; 0 with AllowUnauthenticated.
 	SPI                  uint32
 	AllowUnauthenticated bool
+	// RouteOptimization allows return routability (RFC 6275 section 5.2) on the operator's command.
+	RouteOptimization bool
+	// PlainIPv6 lets programs use the host's own addresses for Destinations while no home agent answers.
+	PlainIPv6 bool
 }
 
 // HomeAgent is the home agent role.
@@ -125,7 +135,10 @@ type HomeAgent struct {
 	// MaxBindings bounds the bindings in total, MaxBindingsPerMobileNode those with one identifier; 0 for no such bound.
 	MaxBindings, MaxBindingsPerMobileNode int
 	// MobileNodes are those that may register. With AllowAnyMobileNode others may too, within HomePrefixes.
-	MobileNodes          []HomeAgentMobileNode
+	MobileNodes []HomeAgentMobileNode
+	// Proxies are the Distributed Home-Proxies of its directory; without any it knows nothing of DMIPv6.
+	Proxies              []HomeAgentProxy
+	TicketLifetime       time.Duration
 	AllowAnyMobileNode   bool
 	AllowUnauthenticated bool
 }
