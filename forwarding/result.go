@@ -42,12 +42,14 @@ const (
 	// TunnelError is an ICMPv6 error, other than Packet Too Big, about a tunnel packet that this node sent within a
 	// current binding; checksum verified. It has been relayed to the inner source as far as RFC 2473 section 8 asks.
 	TunnelError
+	// EchoReply is an ICMPv6 Echo Reply (RFC 4443 section 4.2), checksum verified.
+	EchoReply
 	// RouteOptimized is any other packet with a Home Address option or type 2 routing header: data sent past the home
 	// agent. PayloadOffset is that of its upper-layer header.
 	RouteOptimized
 )
 
-var signalKindNames = [...]string{"mobility-header", "mobile-icmp", "signaling-error", "tunnel-error", "route-optimized"}
+var signalKindNames = [...]string{"mobility-header", "mobile-icmp", "signaling-error", "tunnel-error", "echo-reply", "route-optimized"}
 
 func (k SignalKind) String() string { return signalKindNames[k] }
 

@@ -59,6 +59,13 @@ func (w *Worker) icmpToSelf(p *packet.Packet, h *ip6.Header, in PortID, depth in
 		w.drop(DropNeighbor) // out of a tunnel: links do not come this way
 	case h.Mobile:
 		w.signal(p, h, RouteOptimized, in, depth)
+	case t == icmp.EchoReply:
+		// The host asks nobody; signalling does, to measure a path.
+		if !w.verify(p, h) {
+			w.drop(DropChecksum)
+			return
+		}
+		w.signal(p, h, EchoReply, in, depth)
 	default:
 		w.toHost(p)
 	}

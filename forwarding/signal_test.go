@@ -29,6 +29,7 @@ func TestSignals(t *testing.T) {
 		{"padding options first", ipv6(0, c1, ha, 0, 64, append([]byte{135, 0, 0, 0, 0, 0, 0, 0}, message...)), MobilityHeader, none, none, 135, 48},
 		{"discovery", icmp6(c1, ha, 64, 144, 0, 0, nil), MobileICMP, none, none, 58, 40},
 		{"prefix advertisement", ipv6(0, cn, ha, 43, 64, append(routing2(58, h1), prefixAdvertisement...)), MobileICMP, none, h1, 58, 64},
+		{"echo reply", icmp6(c1, ha, 64, 129, 0, 0, nil), EchoReply, none, none, 58, 40},
 		{"echo past the home agent", ipv6(0, c1, ha, 60, 64, append(homeOption(58, h1), echo...)), RouteOptimized, h1, none, 58, 64},
 		{"data past the home agent", ipv6(0, c1, ha, 60, 64, append(homeOption(6, h1), message...)), RouteOptimized, h1, none, 6, 64},
 	} {

@@ -17,6 +17,8 @@ const (
 	ParameterProblem       = 4
 	// FirstInformational is the lowest type that is not an error.
 	FirstInformational = 128
+	EchoRequest        = 128
+	EchoReply          = 129
 	Query              = 130 // multicast listener discovery, RFC 2710
 	Done               = 132
 	RouterSolicitation = 133
