@@ -120,3 +120,15 @@ func TestListenRefusesALiveSocket(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestTraceRemembersTheLatest(t *testing.T) {
+	trace := NewTrace(3)
+	for range 5 {
+		trace.Add(Event{})
+	}
+	past, _, stop := trace.Follow()
+	defer stop()
+	if len(past) != 3 || past[0].Number != 3 || past[1].Number != 4 || past[2].Number != 5 {
+		t.Errorf("remembered %+v", past)
+	}
+}

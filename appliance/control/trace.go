@@ -7,7 +7,8 @@ import "sync"
 type Trace struct {
 	mu        sync.Mutex
 	next      uint64  // number of the next event
-	ring      []Event // at most cap(ring) latest
+	ring      []Event // at most cap(ring) latest, the oldest at first
+	first     int
 	followers map[chan Event]struct{}
 }
 
@@ -25,11 +26,12 @@ func (t *Trace) Add(e Event) {
 	defer t.mu.Unlock()
 	e.Number = t.next
 	t.next++
-	if len(t.ring) == cap(t.ring) {
-		copy(t.ring, t.ring[1:])
-		t.ring = t.ring[:len(t.ring)-1]
+	if len(t.ring) < cap(t.ring) {
+		t.ring = append(t.ring, e)
+	} else if len(t.ring) > 0 {
+		t.ring[t.first] = e
+		t.first = (t.first + 1) % len(t.ring)
 	}
-	t.ring = append(t.ring, e)
 	for c := range t.followers {
 		select {
 		case c <- e:
@@ -44,7 +46,7 @@ func (t *Trace) Follow() (past []Event, future <-chan Event, stop func()) {
 	defer t.mu.Unlock()
 	c := make(chan Event, followerBacklog)
 	t.followers[c] = struct{}{}
-	return append([]Event(nil), t.ring...), c, func() {
+	return append(append([]Event(nil), t.ring[t.first:]...), t.ring[:t.first]...), c, func() {
 		t.mu.Lock()
 		defer t.mu.Unlock()
 		delete(t.followers, c)
