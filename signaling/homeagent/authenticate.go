@@ -9,41 +9,17 @@ import (
 	"kedge/signaling/mh"
 )
 
-// nodeOf finds the configured mobile node that a request comes from: the one whose home address it is, else the one with
-// its MN-ID; nil if there is none.
-func (m *Machine) nodeOf(q *request) *MobileNode {
-	if n := m.byHome[q.home]; n != nil {
-		return n
-	}
-	if q.identifier != nil {
-		return m.byID[q.identifier.Identifier]
-	}
-	return nil
-}
-
 // authenticate decides whether q is from whom it says (RFC 6275 section 5.1, RFC 4285), and fresh. If not, it has been
 // answered as far as it is to be.
 func (m *Machine) authenticate(now time.Time, q *request) bool {
-	spi, signed := auth.SPI(q.update.Options)
-	if !signed {
+	if _, signed := auth.SPI(q.update.Options); !signed {
 		// "the entity should silently discard the received message" (RFC 4285 section 5)
-		allowed := m.cfg.AllowUnauthenticated
-		if q.node != nil {
-			allowed = q.node.SPI == 0 && q.node.AllowUnauthenticated
-		}
-		if !allowed {
+		if !q.claim.Unauthenticated {
 			m.counters.Discarded.Unauthenticated++
 		}
-		return allowed
+		return q.claim.Unauthenticated
 	}
-	if q.node == nil && m.exclusive[spi] || q.node != nil && q.node.SPI != spi {
-		m.counters.Discarded.UnknownAssociation++
-		return false
-	}
-	lookup := func(spi uint32) (auth.Association, bool) {
-		a, ok := m.cfg.Associations[spi]
-		return a, ok
-	}
+	lookup := func(uint32) (auth.Association, bool) { return q.claim.Association, q.claim.Known }
 	a, err := auth.Verify(q.received.Payload, q.update, lookup, q.careOf, q.home)
 	// The mobile node's own identifier is what goes back to it.
 	a.Identifier = ""
@@ -67,9 +43,13 @@ func (m *Machine) authenticate(now time.Time, q *request) bool {
 	}
 	q.association = &a
 	q.timestamp, err = auth.Timestamp(q.update.Options)
+	if q.claim.Refused != mh.StatusAccepted {
+		m.refuse(q, q.claim.Refused, "key is not to be used any more")
+		return false
+	}
 	if err == nil {
-		if err = a.Fresh(q.timestamp, m.lastTimestamp(q), m.clock(now)); err != nil {
-			q.timestamp = auth.MismatchReply(q.timestamp, m.clock(now))
+		if err = a.Fresh(q.timestamp, m.lastTimestamp(q), m.Clock(now)); err != nil {
+			q.timestamp = auth.MismatchReply(q.timestamp, m.Clock(now))
 		}
 	}
 	if err != nil {

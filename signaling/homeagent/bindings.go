@@ -2,7 +2,6 @@ package homeagent
 
 import (
 	"net/netip"
-	"slices"
 	"time"
 
 	"kedge/signaling"
@@ -79,7 +78,7 @@ func (m *Machine) Restore(now time.Time) ([]signaling.Effect, error) {
 		home := b.Home.Addr()
 		switch {
 		case b.Flags&binding.Invalid != 0:
-		case !now.Before(b.Expires), !m.serves(&b):
+		case !now.Before(b.Expires), !m.authority.Keeps(&b):
 			ended = append(ended, b)
 		default:
 			m.forward(&binding.Binding{}, &b)
@@ -94,19 +93,4 @@ func (m *Machine) Restore(now time.Time) ([]signaling.Effect, error) {
 		m.end(now, b, BindingExpired)
 	}
 	return m.take(), err
-}
-
-// serves reports whether b is one that could still be registered.
-func (m *Machine) serves(b *binding.Binding) bool {
-	n := m.byHome[b.Home.Addr()]
-	if n == nil {
-		n = m.byID[b.Owner]
-	}
-	if n == nil {
-		return m.cfg.prefixOf(b.Home.Addr()) != nil && m.cfg.AllowAnyMobileNode && len(b.Networks) == 0
-	}
-	if n.HomeAddress.IsValid() && n.HomeAddress != b.Home.Addr() || m.cfg.prefixOf(b.Home.Addr()) == nil {
-		return false
-	}
-	return !slices.ContainsFunc(b.Networks, func(p netip.Prefix) bool { return !slices.Contains(n.MobileNetworks, p) })
 }

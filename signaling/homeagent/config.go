@@ -40,6 +40,8 @@ type Config struct {
 	// others, each of which can then speak for all others.
 	Associations map[uint32]auth.Association
 
+	// Authority takes the place of MobileNodes, AllowAnyMobileNode and AllowUnauthenticated if it is not nil.
+	Authority Authority
 	// Store makes the bindings survive a restart; nil if they need not.
 	Store binding.Store
 	// ErrorRate is how many Binding Errors and ICMPv6 errors a second are sent on average, with bursts of as many (RFC

@@ -46,11 +46,8 @@ const (
 
 // Machine is a home agent.
 type Machine struct {
-	cfg        Config
-	byHome     map[netip.Addr]*MobileNode
-	byID       map[string]*MobileNode
-	exclusive  map[uint32]bool
-	networking bool
+	cfg       Config
+	authority Authority
 	// start and ahead make the clock that timestamps are held against.
 	start time.Time
 	ahead time.Duration
@@ -82,9 +79,6 @@ func New(cfg Config, now time.Time) (*Machine, error) {
 	}
 	m := &Machine{
 		cfg:         cfg,
-		byHome:      make(map[netip.Addr]*MobileNode),
-		byID:        make(map[string]*MobileNode),
-		exclusive:   make(map[uint32]bool),
 		start:       now,
 		memory:      maxDeleteTimeout,
 		cache:       binding.New(now, binding.Limits{Total: cfg.MaxBindings, PerOwner: cfg.MaxBindingsPerNode}, cfg.Store),
@@ -99,18 +93,8 @@ func New(cfg Config, now time.Time) (*Machine, error) {
 	if m.random == nil {
 		m.random = rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64()))
 	}
-	for i := range m.cfg.MobileNodes {
-		n := &m.cfg.MobileNodes[i]
-		if n.HomeAddress.IsValid() {
-			m.byHome[n.HomeAddress] = n
-		}
-		if n.Identifier != "" {
-			m.byID[n.Identifier] = n
-		}
-		if n.SPI != 0 {
-			m.exclusive[n.SPI] = true
-		}
-		m.networking = m.networking || len(n.MobileNetworks) > 0
+	if m.authority = cfg.Authority; m.authority == nil {
+		m.authority = m.cfg.Nodes()
 	}
 	for _, a := range cfg.Associations {
 		m.memory = max(m.memory, a.Memory())
@@ -198,10 +182,10 @@ func (m *Machine) requestRefresh(b *binding.Binding) {
 	m.do(signaling.Report{Kind: BindingRefreshRequestSent, Home: home, CareOf: b.CareOf, Sequence: b.Sequence})
 }
 
-// clock is the home agent's time of day for RFC 4285 section 6. It runs on from the start by the monotonic clock, and is
+// Clock is the home agent's time of day for RFC 4285 section 6. It runs on from the start by the monotonic clock, and is
 // ahead of the host's after a restart with a clock that went back: were it to follow a step back, all timestamps would be
 // older than the last accepted, and no mobile node could refresh. As it is, those whose clock differs resynchronise.
-func (m *Machine) clock(now time.Time) time.Time { return m.start.Add(now.Sub(m.start) + m.ahead) }
+func (m *Machine) Clock(now time.Time) time.Time { return m.start.Add(now.Sub(m.start) + m.ahead) }
 
 // put stores b and reports what the store says. The error is one of the limits'.
 func (m *Machine) put(b binding.Binding) error {

@@ -42,11 +42,10 @@ func (m *Machine) complete(now time.Time, q *request) {
 		m.refuse(q, mh.StatusNotHomeSubnet, "home prefix is no longer valid")
 		return
 	}
-	old, bound := m.valid(q.home)
 	b := binding.Binding{
 		Home:      q.host(),
 		CareOf:    q.careOf,
-		Owner:     q.owner(),
+		Owner:     q.claim.Owner,
 		Networks:  q.networks,
 		Flags:     binding.HomeRegistration | binding.AskRefresh,
 		Sequence:  q.update.Sequence,
@@ -61,26 +60,34 @@ func (m *Machine) complete(now time.Time, q *request) {
 	if q.update.MobileRouter {
 		b.Flags |= binding.MobileRouter
 	}
-	if bound {
-		b.Since = old.Since
-	}
-	// The cache may reuse what old points to.
-	old.Networks = slices.Clone(old.Networks)
-	if err := m.put(b); err != nil {
+	kind, err := m.establish(b)
+	if err != nil {
 		m.refuse(q, mh.StatusInsufficientResources, err.Error())
 		return
 	}
 	m.counters.Registered++
-	m.forward(&old, &b)
-	m.defend(old, bound, &b)
 	m.acknowledge(now, q, q.status, q.granted)
-	kind := BindingCreated
-	if bound {
-		kind = BindingRefreshed
-	}
 	m.do(signaling.Report{
 		Kind: kind, Home: q.home, CareOf: q.careOf, Sequence: q.update.Sequence, Lifetime: q.granted, Status: uint8(q.status),
 	})
+}
+
+// establish makes or refreshes the binding b, and says which of the two. The error is one of the cache's limits, and then
+// nothing has changed.
+func (m *Machine) establish(b binding.Binding) (signaling.ReportKind, error) {
+	kind := BindingCreated
+	old, bound := m.valid(b.Home.Addr())
+	if bound {
+		kind, b.Since = BindingRefreshed, old.Since
+	}
+	// The cache may reuse what old points to.
+	old.Networks = slices.Clone(old.Networks)
+	if err := m.put(b); err != nil {
+		return "", err
+	}
+	m.forward(&old, &b)
+	m.defend(old, bound, &b)
+	return kind, nil
 }
 
 // acceptedTimestamp is the timestamp to remember.
@@ -137,14 +144,15 @@ func (m *Machine) end(now time.Time, b binding.Binding, kind signaling.ReportKin
 	}
 	m.undefend(&b)
 	m.do(signaling.Report{Kind: kind, Home: b.Home.Addr(), CareOf: b.CareOf, Sequence: b.Sequence})
-	if kind == BindingExpired && b.Timestamp == 0 {
+	quarantine := m.authority.Quarantine(&b)
+	if kind == BindingExpired && b.Timestamp == 0 && quarantine == 0 {
 		// Any sequence number is good for a home address without a binding (section 9.5.1).
 		m.forget(b.Home)
 		return
 	}
 	b.Flags = binding.HomeRegistration | binding.Invalid
 	b.Networks = nil
-	b.Expires = now.Add(m.memory)
+	b.Expires = now.Add(max(m.memory, quarantine))
 	m.put(b)
 }
 

@@ -29,7 +29,7 @@ type request struct {
 	// badPrefix says that a Mobile Network Prefix option was malformed.
 	badPrefix bool
 
-	node *MobileNode
+	claim Claim
 	// association signs the acknowledgement; authentic says that it also proved the request's origin and freshness.
 	association *auth.Association
 	authentic   bool
@@ -80,7 +80,7 @@ func (m *Machine) bindingUpdate(now time.Time, r *signaling.Received, update *mh
 		return
 	}
 	q.identifier, _ = mh.Find[*mh.MobileNodeIdentifier](update.Options)
-	q.node = m.nodeOf(q)
+	q.claim = m.authority.Claim(now, update, q.home)
 	if !m.authenticate(now, q) {
 		return
 	}
@@ -143,14 +143,14 @@ func (m *Machine) judge(q *request) (mh.Status, string) {
 		}
 		return mh.StatusAccepted, ""
 	}
-	if why := m.unfit(q); why != "" {
+	if why := m.unfit(q.careOf, q.claim.Networks); why != "" {
 		return mh.StatusInvalidCareOfAddress, why
 	}
 	if status, why := m.mobileNetworks(q); status != mh.StatusAccepted {
 		return status, why
 	}
 	if _, exists := m.cache.Get(q.host()); !exists && m.pending.get(q.home) == nil {
-		if err := m.cache.Allows(q.owner(), m.pending.len()); err != nil {
+		if err := m.cache.Allows(q.claim.Owner, m.pending.len()); err != nil {
 			return mh.StatusInsufficientResources, err.Error()
 		}
 	}
@@ -159,28 +159,11 @@ func (m *Machine) judge(q *request) (mh.Status, string) {
 
 func (q *request) host() netip.Prefix { return host(q.home) }
 
-// owner is the name that the mobile node's bindings are counted under.
-func (q *request) owner() string {
-	if q.node != nil && q.node.Identifier != "" {
-		return q.node.Identifier
-	}
-	if q.identifier != nil {
-		return q.identifier.Identifier
-	}
-	return ""
-}
-
 // prohibits says why the mobile node may not have the home address; empty if it may.
 func (m *Machine) prohibits(q *request, prefix netip.Prefix) string {
-	switch n := q.node; {
-	case n == nil && !m.cfg.AllowAnyMobileNode:
-		return "mobile node is not known"
-	case n != nil && n.HomeAddress.IsValid() && n.HomeAddress != q.home:
-		return "home address is not the mobile node's"
-	case n != nil && n.Identifier != "" && q.identifier != nil && n.Identifier != q.identifier.Identifier:
-		return "home address is another mobile node's"
-	case n != nil && n.HomeAddress.IsValid():
-		return ""
+	switch {
+	case q.claim.Prohibited != "" || q.claim.Fixed:
+		return q.claim.Prohibited
 	case q.home == m.cfg.Address:
 		return "home address is the home agent's own"
 	case q.home == prefix.Masked().Addr() && prefix.Bits() < 127, q.home == discovery.HomeAgentsAnycast(prefix):
@@ -191,38 +174,32 @@ func (m *Machine) prohibits(q *request, prefix netip.Prefix) string {
 
 // unfit says why the care-of address, a unicast routable one, cannot be one here (RFC 6275 section 6.1.8, status 174); empty
 // if it can. A tunnel to an address behind a tunnel of ours would never come out.
-func (m *Machine) unfit(q *request) string {
-	if q.careOf == m.cfg.Address {
+func (m *Machine) unfit(careOf netip.Addr, networks []netip.Prefix) string {
+	if careOf == m.cfg.Address {
 		return "care-of address is the home agent's"
 	}
-	if _, bound := m.valid(q.careOf); bound || m.byHome[q.careOf] != nil {
+	if _, bound := m.valid(careOf); bound || m.authority.Fixed(careOf) {
 		return "care-of address is a home address"
 	}
-	if q.node != nil {
-		for _, p := range q.node.MobileNetworks {
-			if p.Contains(q.careOf) {
-				return "care-of address is in the mobile node's own network"
-			}
-		}
+	if slices.ContainsFunc(networks, func(p netip.Prefix) bool { return p.Contains(careOf) }) {
+		return "care-of address is in the mobile node's own network"
 	}
 	return ""
 }
 
 // mobileNetworks decides on the prefixes of a mobile router (RFC 3963 sections 6.2 and 6.6) and leaves them in q.
 func (m *Machine) mobileNetworks(q *request) (mh.Status, string) {
+	q.networks = slices.Clone(q.claim.Delegated)
 	if !q.update.MobileRouter {
 		return mh.StatusAccepted, ""
 	}
-	if !m.networking {
+	if !q.claim.MobileRouters {
 		return mh.StatusMobileRouterNotPermitted, "there are no mobile networks"
 	}
 	if q.badPrefix {
 		return mh.StatusInvalidPrefix, "malformed mobile network prefix"
 	}
-	var own []netip.Prefix
-	if q.node != nil {
-		own = q.node.MobileNetworks
-	}
+	own := q.claim.Networks
 	for _, o := range mh.FindAll[*mh.MobileNetworkPrefix](q.update.Options) {
 		p := o.Prefix
 		switch {
