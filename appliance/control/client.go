@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"os"
 	"strings"
 	"syscall"
@@ -45,6 +46,32 @@ func (c *Client) Bindings(ctx context.Context) (b []Binding, err error) {
 // RemoveBinding removes the binding of a home address.
 func (c *Client) RemoveBinding(ctx context.Context, home netip.Addr) error {
 	return c.call(ctx, "DELETE", "/v1/bindings/"+home.String(), nil)
+}
+
+// Flows asks for at most limit flows, the youngest first.
+func (c *Client) Flows(ctx context.Context, limit int) (f []Flow, err error) {
+	return f, c.call(ctx, "GET", fmt.Sprintf("/v1/flows?limit=%d", limit), &f)
+}
+
+// Flow asks for one flow and why it has its address.
+func (c *Client) Flow(ctx context.Context, number uint64) (f Flow, err error) {
+	return f, c.call(ctx, "GET", fmt.Sprintf("/v1/flows/%d", number), &f)
+}
+
+// SwitchFlow moves a live flow to another communication mode or uplink; empty leaves it.
+func (c *Client) SwitchFlow(ctx context.Context, number uint64, mode, uplink string) error {
+	q := url.Values{"mode": {mode}, "uplink": {uplink}}
+	return c.call(ctx, "POST", fmt.Sprintf("/v1/flows/%d/path?%s", number, q.Encode()), nil)
+}
+
+// Anchors asks for the addresses that a mobile node holds of Distributed Home-Proxies.
+func (c *Client) Anchors(ctx context.Context) (a []Anchor, err error) {
+	return a, c.call(ctx, "GET", "/v1/anchors", &a)
+}
+
+// Directory asks for a home agent's directory of Distributed Home-Proxies.
+func (c *Client) Directory(ctx context.Context) (p []Proxy, err error) {
+	return p, c.call(ctx, "GET", "/v1/directory", &p)
 }
 
 // Events hands the remembered events to each and, if follow is set, those to come, until ctx ends or each fails.

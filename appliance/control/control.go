@@ -4,6 +4,11 @@
 //	GET    /v1/status            Status
 //	GET    /v1/bindings          []Binding
 //	DELETE /v1/bindings/{home}   removes a binding at an anchor; 404 if there is none
+//	GET    /v1/flows             []Flow of a mobile node with DMIPv6, the youngest first; ?limit=N, 1000 by default
+//	GET    /v1/flows/{number}    Flow with its Decision; 404 if there is none
+//	POST   /v1/flows/{number}/path?mode=M&uplink=U  moves a live flow to another communication mode or uplink
+//	GET    /v1/anchors           []Anchor of a mobile node with DMIPv6
+//	GET    /v1/directory         []Proxy of a home agent's directory
 //	GET    /v1/events            the event trace as server-sent events: what is remembered, then, with ?follow=1, what happens
 //	GET    /v1/health            200 while sessions work, 503 with the reason while they do not
 //
@@ -12,6 +17,7 @@ package control
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"time"
 )
@@ -22,8 +28,22 @@ type Node interface {
 	Bindings(ctx context.Context) ([]Binding, error)
 	// RemoveBinding reports whether there was one.
 	RemoveBinding(ctx context.Context, home netip.Addr) (bool, error)
+	// Flows lists at most limit flows, the youngest first.
+	Flows(ctx context.Context, limit int) ([]Flow, error)
+	// Flow is one flow with its decision; the error wraps ErrNoFlow if there is none.
+	Flow(ctx context.Context, number uint64) (Flow, error)
+	// SwitchFlow moves a live flow to another mode, or uplink; empty leaves it.
+	SwitchFlow(ctx context.Context, number uint64, mode, uplink string) error
+	Anchors(ctx context.Context) ([]Anchor, error)
+	Directory(ctx context.Context) ([]Proxy, error)
 	Trace() *Trace
 }
+
+// ErrNoFlow says that there is no flow of a number, or none that could be switched so.
+var ErrNoFlow = errors.New("no such flow")
+
+// ErrNotThisRole says that the node's role has nothing of the kind.
+var ErrNotThisRole = errors.New("the node has none of that")
 
 // Status is a node at one moment.
 type Status struct {
@@ -33,11 +53,15 @@ type Status struct {
 	// Healthy says that the node does what it is for: a mobile node is registered or at home, a home agent's links are up.
 	Healthy bool `json:"healthy"`
 	// Reason says why it is not.
-	Reason     string            `json:"reason,omitempty"`
-	MobileNode *MobileNode       `json:"mobile_node,omitempty"`
-	HomeAgent  *HomeAgent        `json:"home_agent,omitempty"`
-	Links      []Link            `json:"links"`
-	Counters   map[string]uint64 `json:"counters"`
+	Reason     string      `json:"reason,omitempty"`
+	MobileNode *MobileNode `json:"mobile_node,omitempty"`
+	HomeAgent  *HomeAgent  `json:"home_agent,omitempty"`
+	HomeProxy  *HomeProxy  `json:"home_proxy,omitempty"`
+	// CorrespondentNode is the address of a correspondent node.
+	CorrespondentNode netip.Addr        `json:"correspondent_node,omitzero"`
+	DMIPv6            *DMIPv6           `json:"dmipv6,omitempty"`
+	Links             []Link            `json:"links"`
+	Counters          map[string]uint64 `json:"counters"`
 }
 
 // MobileNode is the state of the mobile node role.
@@ -60,6 +84,50 @@ type HomeAgent struct {
 	HomePrefixes []netip.Prefix `json:"home_prefixes"`
 	HomeLink     string         `json:"home_link,omitempty"`
 	Bindings     int            `json:"bindings"`
+}
+
+// HomeProxy is the state of the Distributed Home-Proxy role.
+type HomeProxy struct {
+	Address     netip.Addr     `json:"address"`
+	Pools       []netip.Prefix `json:"pools"`
+	Leases      int            `json:"leases"`
+	LoadPercent int            `json:"load_percent"`
+	Coverage    []Covered      `json:"coverage"`
+	HomeAgents  []Advertised   `json:"home_agents"`
+}
+
+// Covered is a network near a proxy. The round trip is below 0 if not known.
+type Covered struct {
+	Prefix                netip.Prefix `json:"prefix"`
+	RoundTripMilliseconds float64      `json:"round_trip_milliseconds"`
+}
+
+// Advertised is a home agent that a proxy advertises itself to.
+type Advertised struct {
+	HomeAgent netip.Addr `json:"home_agent"`
+	// Acknowledged says that the home agent took the last advertisement.
+	Acknowledged bool   `json:"acknowledged"`
+	Detail       string `json:"detail,omitempty"`
+}
+
+// DMIPv6 is the state of a mobile node's choice of anchors.
+type DMIPv6 struct {
+	// State says whether new flows get an anchor of their own, or why not.
+	State    string `json:"state"`
+	Flows    int    `json:"flows"`
+	Held     int    `json:"held"`
+	Anchors  int    `json:"anchors"`
+	Coverage int    `json:"coverage"`
+}
+
+// Proxy is an entry of a home agent's directory.
+type Proxy struct {
+	Address               netip.Addr   `json:"address"`
+	Coverage              netip.Prefix `json:"coverage"`
+	RoundTripMilliseconds float64      `json:"round_trip_milliseconds"`
+	Preference            uint8        `json:"preference"`
+	LoadPercent           uint8        `json:"load_percent"`
+	LifetimeSeconds       float64      `json:"lifetime_seconds"`
 }
 
 // Link is one link of a node.

@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 	"path/filepath"
 	"strings"
@@ -14,6 +15,8 @@ type fakeNode struct {
 	trace   *Trace
 	status  Status
 	removed netip.Addr
+	// switched is the last SwitchFlow.
+	switched string
 }
 
 func (n *fakeNode) Status(context.Context) (Status, error) { return n.status, nil }
@@ -25,6 +28,44 @@ func (n *fakeNode) RemoveBinding(_ context.Context, home netip.Addr) (bool, erro
 	return home == netip.MustParseAddr("2001:db8::1"), nil
 }
 func (n *fakeNode) Trace() *Trace { return n.trace }
+
+func (n *fakeNode) Flows(_ context.Context, limit int) ([]Flow, error) {
+	return []Flow{{Number: 7, Class: "fixed"}, {Number: 6}}[:min(limit, 2)], nil
+}
+func (n *fakeNode) Flow(_ context.Context, number uint64) (Flow, error) {
+	if number != 7 {
+		return Flow{}, fmt.Errorf("%w: %d", ErrNoFlow, number)
+	}
+	return Flow{Number: 7, Decision: &Decision{Outcome: "stays"}}, nil
+}
+func (n *fakeNode) SwitchFlow(_ context.Context, number uint64, mode, uplink string) error {
+	n.switched = fmt.Sprintf("%d %s %s", number, mode, uplink)
+	return nil
+}
+func (n *fakeNode) Anchors(context.Context) ([]Anchor, error)  { return nil, ErrNotThisRole }
+func (n *fakeNode) Directory(context.Context) ([]Proxy, error) { return []Proxy{{LoadPercent: 3}}, nil }
+
+func TestFlows(t *testing.T) {
+	n, c := serve(t)
+	if f, err := c.Flows(t.Context(), 1); err != nil || len(f) != 1 || f[0].Number != 7 {
+		t.Errorf("flows %+v, %v", f, err)
+	}
+	if f, err := c.Flow(t.Context(), 7); err != nil || f.Decision == nil || f.Decision.Outcome != "stays" {
+		t.Errorf("flow %+v, %v", f, err)
+	}
+	if _, err := c.Flow(t.Context(), 8); err == nil || err.Error() != "no such flow: 8" {
+		t.Errorf("a flow that is not there: %v", err)
+	}
+	if err := c.SwitchFlow(t.Context(), 7, "bidirectional-tunnel", "eth1"); err != nil || n.switched != "7 bidirectional-tunnel eth1" {
+		t.Errorf("switched %q, %v", n.switched, err)
+	}
+	if _, err := c.Anchors(t.Context()); err == nil {
+		t.Error("anchors of a node that has none")
+	}
+	if d, err := c.Directory(t.Context()); err != nil || len(d) != 1 || d[0].LoadPercent != 3 {
+		t.Errorf("directory %+v, %v", d, err)
+	}
+}
 
 func serve(t *testing.T) (*fakeNode, *Client) {
 	t.Helper()

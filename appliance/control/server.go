@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strconv"
 	"syscall"
 	"time"
 )
@@ -74,6 +75,37 @@ func Handler(n Node) http.Handler {
 		}
 		answer(w, struct{}{}, err)
 	})
+	mux.HandleFunc("GET /v1/flows", func(w http.ResponseWriter, r *http.Request) {
+		limit := defaultFlows
+		if text := r.URL.Query().Get("limit"); text != "" {
+			var err error
+			if limit, err = strconv.Atoi(text); err != nil || limit < 1 {
+				http.Error(w, "expected a limit of 1 or more", http.StatusBadRequest)
+				return
+			}
+		}
+		f, err := n.Flows(r.Context(), limit)
+		answer(w, f, err)
+	})
+	mux.HandleFunc("GET /v1/flows/{number}", func(w http.ResponseWriter, r *http.Request) {
+		if number, ok := flowNumber(w, r); ok {
+			f, err := n.Flow(r.Context(), number)
+			answer(w, f, err)
+		}
+	})
+	mux.HandleFunc("POST /v1/flows/{number}/path", func(w http.ResponseWriter, r *http.Request) {
+		if number, ok := flowNumber(w, r); ok {
+			answer(w, struct{}{}, n.SwitchFlow(r.Context(), number, r.FormValue("mode"), r.FormValue("uplink")))
+		}
+	})
+	mux.HandleFunc("GET /v1/anchors", func(w http.ResponseWriter, r *http.Request) {
+		a, err := n.Anchors(r.Context())
+		answer(w, a, err)
+	})
+	mux.HandleFunc("GET /v1/directory", func(w http.ResponseWriter, r *http.Request) {
+		d, err := n.Directory(r.Context())
+		answer(w, d, err)
+	})
 	mux.HandleFunc("GET /v1/health", func(w http.ResponseWriter, r *http.Request) {
 		s, err := n.Status(r.Context())
 		switch {
@@ -91,8 +123,23 @@ func Handler(n Node) http.Handler {
 	return mux
 }
 
-func answer(w http.ResponseWriter, v any, err error) {
+// defaultFlows is how many flows are listed unless a limit is given.
+const defaultFlows = 1000
+
+func flowNumber(w http.ResponseWriter, r *http.Request) (uint64, bool) {
+	number, err := strconv.ParseUint(r.PathValue("number"), 10, 64)
 	if err != nil {
+		http.Error(w, "expected the number of a flow, found "+strconv.Quote(r.PathValue("number")), http.StatusBadRequest)
+	}
+	return number, err == nil
+}
+
+func answer(w http.ResponseWriter, v any, err error) {
+	switch {
+	case errors.Is(err, ErrNoFlow), errors.Is(err, ErrNotThisRole):
+		http.Error(w, err.Error(), http.StatusNotFound)
+		return
+	case err != nil:
 		http.Error(w, err.Error(), http.StatusServiceUnavailable)
 		return
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"time"
 
 	"kedge/config"
@@ -58,7 +59,7 @@ func (d *device) steer() error {
 		d.changes = append(d.changes, made...)
 		return err
 	}
-	for _, p := range d.node.cfg.HomeAgent.HomePrefixes {
+	for _, p := range served(d.node.cfg) {
 		made, err := journal.AddRoute(kernel.Route{Table: mainTable, Prefix: p, Interface: d.cfg.Name, MTU: mtu})
 		if err != nil {
 			return err
@@ -66,6 +67,20 @@ func (d *device) steer() error {
 		d.changes = append(d.changes, made)
 	}
 	return nil
+}
+
+// served are the prefixes that an anchor forwards for.
+func served(c *config.Config) []netip.Prefix {
+	if c.HomeAgent != nil {
+		return c.HomeAgent.HomePrefixes
+	}
+	var prefixes []netip.Prefix
+	if c.HomeProxy != nil {
+		for _, p := range c.HomeProxy.Pools {
+			prefixes = append(prefixes, p.Prefix)
+		}
+	}
+	return prefixes
 }
 
 // mainTable is the kernel's main routing table.

@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"encoding/binary"
 	"log/slog"
 	"net/netip"
 	"time"
@@ -45,6 +46,8 @@ func (n *Node) carryOut(now time.Time, effect signaling.Effect) {
 		n.outlet.send(func(p *packet.Packet) { mobilityPacket(p, e) }, n.route(e.Tunnel, e.Link, e.Router))
 	case signaling.SendICMP:
 		n.outlet.send(func(p *packet.Packet) { discoveryPacket(p, e) }, n.route(e.Tunnel, e.Link, e.Router))
+	case signaling.SendEcho:
+		n.outlet.send(func(p *packet.Packet) { echoPacket(p, e) }, n.route(netip.Addr{}, e.Link, e.Router))
 	case signaling.SendParameterProblem:
 		n.outlet.send(func(p *packet.Packet) { parameterProblem(p, e) }, route{})
 	case signaling.Bind:
@@ -159,6 +162,11 @@ func (n *Node) signal(s *forwarding.Signal, _ time.Time) {
 		event = signaling.Received{
 			Source: s.Source, Destination: s.Destination, HomeAddress: s.HomeAddress, RoutingHome: s.RoutingHome,
 			Payload: payload, Link: link, Tunneled: s.Tunneled,
+		}
+	case forwarding.EchoReply:
+		event = signaling.EchoReply{
+			Source: s.Source, Destination: s.Destination,
+			Identifier: binary.BigEndian.Uint16(payload[4:]), Sequence: binary.BigEndian.Uint16(payload[6:]),
 		}
 	case forwarding.MobileICMP, forwarding.SignalingError, forwarding.TunnelError:
 		event = signaling.ReceivedICMP{

@@ -73,20 +73,6 @@ type Node struct {
 	busy   bool
 }
 
-// role is what a node is: a state machine and what is shown of it.
-type role interface {
-	signaling.Machine
-	// stopped says that Shutdown has been seen through.
-	stopped() bool
-	// show fills in the role's part of the status and says what is wrong; empty if nothing.
-	show(now time.Time, s *control.Status) (reason string)
-	bindings(now time.Time) []control.Binding
-	removeBinding(now time.Time, home netip.Addr) (effects []signaling.Effect, removed bool)
-	// start returns what is to be done before the first event: a restored binding cache.
-	start(now time.Time) ([]signaling.Effect, error)
-	close() error
-}
-
 // Run runs a node until ctx ends, then takes down all that it set up.
 func Run(ctx context.Context, cfg *config.Config, log *slog.Logger) (err error) {
 	if err := os.MkdirAll(cfg.StateDirectory, 0o700); err != nil {
@@ -101,7 +87,7 @@ func Run(ctx context.Context, cfg *config.Config, log *slog.Logger) (err error) 
 	n := &Node{
 		cfg: cfg, log: log, started: time.Now(),
 		loop: newLoop(), ports: new(ports), trace: control.NewTrace(rememberedEvents),
-		engine: forwarding.New(forwarding.Options{Anchor: cfg.HomeAgent != nil}),
+		engine: forwarding.New(forwarding.Options{Anchor: cfg.HomeAgent != nil || cfg.HomeProxy != nil}),
 	}
 	n.outlet = newOutlet(n.engine, n.ports, n)
 	if err := n.openJournal(); err != nil {
@@ -160,8 +146,12 @@ func unauthenticated(cfg *config.Config) bool {
 	if m := cfg.MobileNode; m != nil {
 		return m.AllowUnauthenticated
 	}
+	isOpen := func(m config.HomeAgentMobileNode) bool { return m.AllowUnauthenticated }
+	if h := cfg.HomeProxy; h != nil {
+		return slices.ContainsFunc(h.MobileNodes, isOpen)
+	}
 	h := cfg.HomeAgent
-	return h.AllowUnauthenticated || slices.ContainsFunc(h.MobileNodes, func(m config.HomeAgentMobileNode) bool { return m.AllowUnauthenticated })
+	return h != nil && (h.AllowUnauthenticated || slices.ContainsFunc(h.MobileNodes, isOpen))
 }
 
 // work runs the loop until ctx ends and the role has said farewell, or something fails.

@@ -30,6 +30,17 @@ func discoveryPacket(p *packet.Packet, s signaling.SendICMP) {
 	ipv6(p, s.Source, s.Destination, s.HomeAddress, s.RoutingHome, discovery.Protocol, s.Payload)
 }
 
+// echoPacket is an ICMPv6 Echo Request without data (RFC 4443 section 4.1).
+func echoPacket(p *packet.Packet, e signaling.SendEcho) {
+	const echoRequest = 128
+	message := make([]byte, 8)
+	message[0] = echoRequest
+	binary.BigEndian.PutUint16(message[4:], e.Identifier)
+	binary.BigEndian.PutUint16(message[6:], e.Sequence)
+	discovery.SetChecksum(message, e.Source, e.Destination)
+	ipv6(p, e.Source, e.Destination, netip.Addr{}, netip.Addr{}, protocolICMPv6, message)
+}
+
 // ipv6 writes a whole packet: IPv6 header, type 2 routing header if routingHome is valid, destination options with a Home
 // Address option if homeAddress is valid (that order is RFC 6275 section 6.3's), payload.
 func ipv6(p *packet.Packet, source, destination, homeAddress, routingHome netip.Addr, upper uint8, payload []byte) {

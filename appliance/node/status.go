@@ -43,7 +43,7 @@ func (n *Node) status(now time.Time) control.Status {
 			addCounters(s.Counters, "link-"+l.cfg.Interface+"-neighbors", l.table.Counters())
 		}
 		addCounters(s.Counters, "link-"+l.cfg.Interface, l.eth.Counters())
-		if !l.up && s.Reason == "" && n.cfg.HomeAgent != nil {
+		if !l.up && s.Reason == "" && n.cfg.MobileNode == nil {
 			s.Reason = "link " + l.cfg.Interface + " is down"
 		}
 	}
