@@ -80,7 +80,7 @@ func anchorsCommand() *cobra.Command {
 		fmt.Fprintln(w, "ADDRESS\tPROXY\tUSE\tSTATE\tCARE-OF ADDRESS\tUPLINK\tFLOWS\tROUND TRIP\tLOSS\tLEFT")
 		for _, a := range list {
 			fmt.Fprintf(w, "%v\t%v\t%s\t%s\t%s\t%s\t%d\t%s\t%.0f%%\t%v\n", a.Prefix.Addr(), a.Proxy, a.Use, a.State, orDash(a.CareOf), a.Uplink,
-				a.Flows, milliseconds(a.RoundTrip), 100*a.Loss, seconds(a.Lifetime))
+				a.Flows, roundTrip(a.RoundTrip), 100*a.Loss, seconds(a.Lifetime))
 		}
 		return w.Flush()
 	})
@@ -98,7 +98,7 @@ func directoryCommand() *cobra.Command {
 		w := tabwriter.NewWriter(c.OutOrStdout(), 0, 0, 2, ' ', 0)
 		fmt.Fprintln(w, "PROXY\tCOVERAGE\tROUND TRIP\tPREFERENCE\tLOAD\tLEFT")
 		for _, p := range list {
-			fmt.Fprintf(w, "%v\t%v\t%s\t%d\t%d%%\t%v\n", p.Address, p.Coverage, milliseconds(p.RoundTripMilliseconds), p.Preference, p.LoadPercent, seconds(p.LifetimeSeconds))
+			fmt.Fprintf(w, "%v\t%v\t%s\t%d\t%d%%\t%v\n", p.Address, p.Coverage, roundTrip(p.RoundTripMilliseconds), p.Preference, p.LoadPercent, seconds(p.LifetimeSeconds))
 		}
 		return w.Flush()
 	})
@@ -166,8 +166,8 @@ func printWhy(out io.Writer, f control.Flow) error {
 			if c.Measured {
 				measured = "measured"
 			}
-			fmt.Fprintf(w, "%s %v\t%v\t%s %s\t%s\t%s\t%d\t%d%%\t%s\n", mark, c.Address, c.Coverage, milliseconds(c.ToProxyMilliseconds), measured,
-				milliseconds(c.ToCorrespondentMilliseconds), milliseconds(c.SumMilliseconds), c.Preference, c.LoadPercent, c.Reason)
+			fmt.Fprintf(w, "%s %v\t%v\t%s %s\t%s\t%s\t%d\t%d%%\t%s\n", mark, c.Address, c.Coverage, roundTrip(c.ToProxyMilliseconds), measured,
+				roundTrip(c.ToCorrespondentMilliseconds), roundTrip(c.SumMilliseconds), c.Preference, c.LoadPercent, c.Reason)
 		}
 		if err := w.Flush(); err != nil {
 			return err
@@ -189,8 +189,8 @@ func orDash(a netip.Addr) string {
 	return a.String()
 }
 
-// milliseconds is a round trip, which is below 0 if it is not known.
-func milliseconds(ms float64) string {
+// roundTrip writes a round trip in milliseconds, which is below 0 if it is not known.
+func roundTrip(ms float64) string {
 	if ms < 0 {
 		return "unknown"
 	}
