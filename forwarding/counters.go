@@ -27,6 +27,9 @@ const (
 	ErrorsRelayed    // ICMPv6 errors out of tunnels passed on to the inner source
 	PathMTULearned   // Packet Too Big messages about tunnel packets
 	CongestionMarked // inner packets marked Congestion Experienced out of the outer header (RFC 6040)
+	// Packets that go, or came, past the home agent (RFC 6275 sections 9.3 and 11.3).
+	RouteOptimizedSent
+	RouteOptimizedReceived
 
 	DropNotIPv6
 	DropMalformed      // truncated, or a broken extension header
@@ -60,6 +63,7 @@ const (
 	DropNoNeighbor     // the next hop does not answer
 	DropComplaint      // Parameter Problem of the host's kernel about a Mobility Header for its home address
 	DropConsumed       // ICMPv6 error about a tunnel packet, dealt with
+	DropNotOptimized   // type 2 routing header from where no route optimisation is set, or to an address that is not held
 
 	counterCount
 )
@@ -67,12 +71,14 @@ const (
 var counterNames = [counterCount]string{
 	"received", "sent", "encapsulated", "encapsulated-octets", "decapsulated", "decapsulated-octets", "native", "routed",
 	"delivered-host", "delivered-signal", "delivered-neighbor", "split-segments", "outer-fragments", "segment-size-clamp",
-	"errors-sent", "errors-limited", "errors-relayed", "path-mtu-learned", "congestion-marked",
+	"errors-sent", "errors-limited", "errors-relayed", "path-mtu-learned", "congestion-marked", "route-optimized-sent",
+	"route-optimized-received",
 	"drop-not-ipv6", "drop-malformed", "drop-too-many-headers", "drop-bogon", "drop-link-local", "drop-scope",
 	"drop-multicast", "drop-multicast-refused", "drop-not-ours", "drop-at-home", "drop-not-tunneled", "drop-group-frame",
 	"drop-hop-limit", "drop-too-big", "drop-no-route", "drop-no-port", "drop-no-binding", "drop-outer-source",
 	"drop-own-source", "drop-congestion", "drop-nested", "drop-loop", "drop-unbound", "drop-neighbor", "drop-checksum",
 	"drop-error-unrelated", "drop-fragment", "drop-scratch", "drop-offload", "drop-no-neighbor", "drop-complaint", "drop-consumed",
+	"drop-not-optimized",
 }
 
 // String is the counter's name in the control API; it stays.

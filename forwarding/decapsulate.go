@@ -89,11 +89,18 @@ func (w *Worker) openInner(p *packet.Packet, h *ip6.Header, t *Tunnel, o outer) 
 // deliver gives a packet out of the home agent's tunnel to the mobile node's kernel, or to its signalling (RFC 6275
 // sections 6.1.5 and 6.8).
 func (w *Worker) deliver(p *packet.Packet, h *ip6.Header, t *Tunnel, in PortID, o outer, depth int) {
-	s := w.state
 	if t.Remote != o.source {
 		w.drop(DropOuterSource)
 		return
 	}
+	if !w.pastHomeAgent(p, h, in, depth) {
+		w.deliverOwn(p, h, t, in, o, depth)
+	}
+}
+
+// deliverOwn is the rest of deliver, for packets that came past the home agent too.
+func (w *Worker) deliverOwn(p *packet.Packet, h *ip6.Header, t *Tunnel, in PortID, o outer, depth int) {
+	s := w.state
 	if of := w.facts(h.Source); of.mobile(s) != nil || of.local(s) != nil {
 		w.drop(DropOwnSource)
 		return

@@ -108,6 +108,8 @@ type state struct {
 	anchored   *bart.Table[*binding]
 	mobile     *bart.Table[*binding]
 	paths      *bart.Table[*path]
+	// optimizations is nil if there are none.
+	optimizations *optimizations
 	// sources are the addresses that ICMPv6 errors come from, by port; fallback is for ports without one.
 	sources  *[256]netip.Addr
 	fallback netip.Addr

@@ -81,6 +81,9 @@ func (w *Worker) fromLink(p *packet.Packet, in PortID) {
 			return
 		}
 		if b.Native {
+			if w.pastHomeAgent(p, h, in, 0) {
+				return
+			}
 			w.drop(DropAtHome)
 		} else {
 			w.drop(DropNotTunneled)
@@ -168,16 +171,15 @@ func (w *Worker) fromHost(p *packet.Packet, in PortID) {
 	}
 }
 
-// complaint reports whether a packet from the host's kernel is an ICMPv6 Parameter Problem, code 1, about a Mobility Header.
-// The kernel sees what a link receives for its home address, and does not know that kedge understands it: a peer that
-// was told so would take the mobile node for one without Mobile IPv6 (RFC 6275 section 11.3.5).
+// complaint reports whether a packet from the host's kernel is an ICMPv6 Parameter Problem about a Mobility Header or a Home
+// Address option. The kernel sees what a link receives for its home address, and does not know that kedge understands it:
+// a peer that was told so would take this node for one without Mobile IPv6 (RFC 6275 section 11.3.5).
 func complaint(p *packet.Packet, h *ip6.Header) bool {
 	const nextHeader = 6 // of the embedded IPv6 header
 	at := h.UpperOffset
 	b := p.Bytes()
 	return h.Upper == ip6.ICMP && at+icmp.HeaderLength+nextHeader < len(b) &&
-		b[at] == icmp.ParameterProblem && b[at+1] == icmp.UnrecognizedHeader &&
-		b[at+icmp.HeaderLength+nextHeader] == ip6.MobilityHeader
+		b[at] == icmp.ParameterProblem && disowned(b[at+1], b[at+icmp.HeaderLength:])
 }
 
 // reverse sends what the mobile node's programs sent: through the tunnel, or as it is when at home.
@@ -185,6 +187,9 @@ func (w *Worker) reverse(p *packet.Packet, h *ip6.Header, t *Tunnel, from origin
 	if t.Down {
 		w.drop(DropUnbound)
 		w.sendError(p, h, from, icmp.DestinationUnreachable, icmp.NoRoute, 0)
+		return
+	}
+	if from.kind == fromHost && w.optimize(p, h, t, from) {
 		return
 	}
 	if !t.Native {

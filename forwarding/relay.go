@@ -3,6 +3,7 @@ package forwarding
 import (
 	"encoding/binary"
 	"errors"
+	"net/netip"
 
 	"kedge/forwarding/icmp"
 	"kedge/forwarding/ip6"
@@ -21,6 +22,9 @@ func (w *Worker) errorToSelf(p *packet.Packet, h *ip6.Header, in PortID, depth i
 	// A nonsensical inside cannot be about anything that this node sent.
 	if e.ParseEmbedded(m[icmp.HeaderLength:]) != nil || e.Source != h.Destination {
 		w.drop(DropErrorUnrelated)
+		return
+	}
+	if w.optimizedError(p, h, in, depth) {
 		return
 	}
 	switch {
@@ -65,15 +69,13 @@ func (w *Worker) tunnelError(p *packet.Packet, h *ip6.Header, in PortID, depth i
 	}
 	kind, code := m[0], m[1]
 	if kind == icmp.PacketTooBig {
-		mtu := binary.BigEndian.Uint32(m[4:])
-		if mtu < ip6.MinimumMTU || mtu > packet.MaxLength {
+		mtu, ok := w.learnPathMTU(b.Remote, m)
+		if !ok {
 			w.drop(DropErrorUnrelated)
 			return
 		}
-		w.engine.SetPathMTU(b.Remote, int(mtu), w.clock)
-		w.count(PathMTULearned, 1)
 		w.drop(DropConsumed)
-		limit := max(ip6.MinimumMTU, int(mtu)-ip6.HeaderLength)
+		limit := max(ip6.MinimumMTU, mtu-ip6.HeaderLength)
 		if o.Length <= limit {
 			return
 		}
@@ -93,4 +95,15 @@ func (w *Worker) tunnelError(p *packet.Packet, h *ip6.Header, in PortID, depth i
 		w.count(ErrorsRelayed, 1)
 		w.output(q)
 	}
+}
+
+// learnPathMTU takes the MTU of the path to remote from the Packet Too Big message m, unless it cannot be one.
+func (w *Worker) learnPathMTU(remote netip.Addr, m []byte) (mtu int, ok bool) {
+	mtu = int(binary.BigEndian.Uint32(m[4:]))
+	if mtu < ip6.MinimumMTU || mtu > packet.MaxLength {
+		return 0, false
+	}
+	w.engine.SetPathMTU(remote, mtu, w.clock)
+	w.count(PathMTULearned, 1)
+	return mtu, true
 }

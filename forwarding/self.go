@@ -8,6 +8,9 @@ import (
 
 // toSelf takes a packet for one of this node's own addresses. depth counts the tunnels that it came out of.
 func (w *Worker) toSelf(p *packet.Packet, h *ip6.Header, in PortID, depth int) {
+	if h.Mobile && w.takeOptimized(p, h, in, depth) {
+		return
+	}
 	switch {
 	case h.Fragmented:
 		// The host puts fragments together, but does not know what Mobile IPv6 adds in front of them.
