@@ -95,6 +95,20 @@ type Route struct {
 	Source netip.Addr `json:"source,omitzero"`
 	// MTU is in octets; 0 leaves it to the kernel.
 	MTU int `json:"mtu,omitempty"`
+	// Metric orders routes to one prefix, the lowest wins; 0 is the kernel's default, 1024.
+	Metric int `json:"metric,omitempty"`
+}
+
+// Ports is a range of ports, both ends included. The zero Ports are any.
+type Ports struct {
+	First uint16 `json:"first"`
+	Last  uint16 `json:"last"`
+}
+
+// Users is a range of user ids, both ends included.
+type Users struct {
+	First uint32 `json:"first"`
+	Last  uint32 `json:"last"`
 }
 
 // Rule is an IPv6 policy routing rule.
@@ -104,10 +118,21 @@ type Rule struct {
 	// From and To are what the addresses of the packet must be within; invalid for any.
 	From netip.Prefix `json:"from,omitzero"`
 	To   netip.Prefix `json:"to,omitzero"`
-	// Interface is the one that the packet must have come in by; empty for any, and for packets of the host's own.
+	// Interface is the one that the packet must have come in by, "lo" for packets of the host's own; empty for any.
 	Interface string `json:"interface,omitempty"`
-	// Table is the routing table asked; 0 makes the rule a blackhole.
+	// Protocol is the upper-layer protocol; 0 for any.
+	Protocol uint8 `json:"protocol,omitempty"`
+	// SourcePorts and DestinationPorts are 1 to 65534: kernels know no range that takes in 65535.
+	SourcePorts      Ports `json:"source_ports,omitzero"`
+	DestinationPorts Ports `json:"destination_ports,omitzero"`
+	// Users are those whose socket it is, each less than 2^32-1; nil for any.
+	Users *Users `json:"users,omitempty"`
+	// DSCP is 1 to 63; 0 for any.
+	DSCP uint8 `json:"dscp,omitempty"`
+	// Table is the routing table asked; 0 makes the rule a blackhole unless it has a Goto.
 	Table uint32 `json:"table,omitempty"`
+	// Goto, greater than Priority, is that of the rule to go on with, instead of asking a table.
+	Goto int `json:"goto,omitempty"`
 	// SuppressDefault ignores an answer that is a default route.
 	SuppressDefault bool `json:"suppress_default,omitempty"`
 }

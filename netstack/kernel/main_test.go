@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -128,7 +129,7 @@ func state(t *testing.T) string {
 		t.Fatal(err)
 	}
 	for _, r := range rules {
-		b.WriteString(r.String() + "\n")
+		fmt.Fprintf(&b, "%s goto %d protocol %d users %v destination ports %v\n", r, r.Goto, r.IPProto, r.UIDRange, r.Dport)
 	}
 	for _, path := range []string{"net/ipv6/conf/all/forwarding", "net/ipv6/conf/all/accept_ra", "net/ipv6/conf/default/accept_ra"} {
 		value, err := ReadSysctl(path)

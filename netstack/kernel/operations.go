@@ -3,6 +3,7 @@ package kernel
 import (
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"net/netip"
 
@@ -17,6 +18,17 @@ const mainTable = unix.RT_TABLE_MAIN
 // and without a route for its prefix. If the interface has the address already nothing is changed and the Change is nil.
 // It fails with an *IPv6DisabledError where IPv6 is disabled.
 func (j *Journal) SetAddress(link string, address netip.Addr) (*Change, error) {
+	return j.setAddress(addressChange{Interface: link, Address: address})
+}
+
+// SetSourceAddress is SetAddress for an address that the kernel takes as a source only where a route names it, or a
+// program binds it: it is deprecated (RFC 6724 section 5 rule 3).
+func (j *Journal) SetSourceAddress(link string, address netip.Addr) (*Change, error) {
+	return j.setAddress(addressChange{Interface: link, Address: address, Deprecated: true})
+}
+
+func (j *Journal) setAddress(c addressChange) (*Change, error) {
+	link := c.Interface
 	if err := checkIPv6(link); err != nil {
 		return nil, err
 	}
@@ -29,14 +41,13 @@ func (j *Journal) SetAddress(link string, address netip.Addr) (*Change, error) {
 		return nil, fmt.Errorf("addresses of %s: %w", link, err)
 	}
 	for _, a := range present {
-		if a.IP.Equal(address.AsSlice()) {
+		if a.IP.Equal(c.Address.AsSlice()) {
 			return nil, nil
 		}
 	}
-	c := &addressChange{Interface: link, Address: address}
-	return j.do(c, func() error {
+	return j.do(&c, func() error {
 		if err := netlink.AddrAdd(device, c.message()); err != nil {
-			return fmt.Errorf("add %s: %w", c, err)
+			return fmt.Errorf("add %s: %w", &c, err)
 		}
 		return nil
 	})
@@ -45,10 +56,16 @@ func (j *Journal) SetAddress(link string, address netip.Addr) (*Change, error) {
 type addressChange struct {
 	Interface string     `json:"interface"`
 	Address   netip.Addr `json:"address"`
+	// Deprecated makes the preferred lifetime 0; the valid lifetime is infinite.
+	Deprecated bool `json:"deprecated,omitempty"`
 }
 
 func (c *addressChange) message() *netlink.Addr {
-	return &netlink.Addr{IPNet: ipNet(netip.PrefixFrom(c.Address, 128)), Flags: unix.IFA_F_NODAD | unix.IFA_F_NOPREFIXROUTE}
+	m := &netlink.Addr{IPNet: ipNet(netip.PrefixFrom(c.Address, 128)), Flags: unix.IFA_F_NODAD | unix.IFA_F_NOPREFIXROUTE}
+	if c.Deprecated {
+		m.ValidLft = math.MaxUint32
+	}
+	return m
 }
 
 func (c *addressChange) undo() error {
@@ -162,6 +179,7 @@ func (c *routeChange) message() (*netlink.Route, error) {
 		Table:    int(c.Table),
 		Protocol: Protocol,
 		MTU:      c.MTU,
+		Priority: c.Metric,
 	}
 	if c.Source.IsValid() {
 		m.Src = c.Source.AsSlice()
@@ -216,7 +234,21 @@ func (c *ruleChange) message() *netlink.Rule {
 	m.Table = int(c.Table)
 	m.Protocol = Protocol
 	m.IifName = c.Interface
-	if c.Table == 0 {
+	m.IPProto = int(c.Rule.Protocol)
+	m.Tos = uint(c.DSCP) << 2
+	if c.SourcePorts != (Ports{}) {
+		m.Sport = netlink.NewRulePortRange(c.SourcePorts.First, c.SourcePorts.Last)
+	}
+	if c.DestinationPorts != (Ports{}) {
+		m.Dport = netlink.NewRulePortRange(c.DestinationPorts.First, c.DestinationPorts.Last)
+	}
+	if c.Users != nil {
+		m.UIDRange = netlink.NewRuleUIDRange(c.Users.First, c.Users.Last)
+	}
+	switch {
+	case c.Goto != 0:
+		m.Goto = c.Goto
+	case c.Table == 0:
 		m.Type = unix.RTN_BLACKHOLE
 	}
 	if c.From.IsValid() {
@@ -246,7 +278,25 @@ func (c *ruleChange) String() string {
 	if c.Interface != "" {
 		text += " from interface " + c.Interface
 	}
-	if c.Table == 0 {
+	if c.Rule.Protocol != 0 {
+		text += fmt.Sprintf(" protocol %d", c.Rule.Protocol)
+	}
+	if c.SourcePorts != (Ports{}) {
+		text += fmt.Sprintf(" source ports %d-%d", c.SourcePorts.First, c.SourcePorts.Last)
+	}
+	if c.DestinationPorts != (Ports{}) {
+		text += fmt.Sprintf(" destination ports %d-%d", c.DestinationPorts.First, c.DestinationPorts.Last)
+	}
+	if c.Users != nil {
+		text += fmt.Sprintf(" users %d-%d", c.Users.First, c.Users.Last)
+	}
+	if c.DSCP != 0 {
+		text += fmt.Sprintf(" DSCP %d", c.DSCP)
+	}
+	switch {
+	case c.Goto != 0:
+		return fmt.Sprintf("%s goto %d", text, c.Goto)
+	case c.Table == 0:
 		return text + " blackhole"
 	}
 	return fmt.Sprintf("%s table %d", text, c.Table)

@@ -13,6 +13,8 @@ const DefaultTable = Protocol
 // multicast out of all this, and the main table (32766).
 const (
 	homePriority        = 100
+	firstPolicyPriority = 101
+	lastPolicyPriority  = 117
 	onLinkPriority      = 118
 	destinationPriority = 120
 )
@@ -30,6 +32,7 @@ var (
 //	address add <home>/128 dev <tun> nodad noprefixroute
 //	route add default dev <tun> src <home> mtu <mtu> table <table> proto 107
 //	rule add pref 100 from <home> lookup <table> proto 107
+//	rule add pref 101 to 117 iif lo … lookup main | goto …   (see PolicyRule)
 //	rule add pref 118 lookup main suppress_prefixlength 0 proto 107
 //	rule add pref 120 to <destination> lookup <table> proto 107
 //
@@ -43,6 +46,9 @@ type Steering struct {
 	Home netip.Addr
 	// Destinations are IPv6 prefixes; empty leaves the host's own traffic alone.
 	Destinations []netip.Prefix
+	// Policy is the operator's, in order: new sockets whose packets it declares non-persistent stay off the TUN. Those
+	// that are bound to the home address do not.
+	Policy []PolicyRule
 	// Table is the routing table, used by nobody else; 0 means DefaultTable.
 	Table uint32
 	// MTU is the longest packet in octets that fits the tunnel, at least 1280; 0 is the device's.
@@ -50,12 +56,10 @@ type Steering struct {
 }
 
 // Apply makes the changes. If one fails those before it are undone. It fails with an *IPv6DisabledError where IPv6 is
-// disabled on the TUN, and with ErrExists where rule or route are there already.
+// disabled on the TUN, with ErrExists where rule or route are there already, and with ErrNoSelectors where there is a
+// Policy that the kernel is too old for. What of the policy it leaves out, Unexpressed tells.
 func (s Steering) Apply(j *Journal) (Changes, error) {
-	table := s.Table
-	if table == 0 {
-		table = DefaultTable
-	}
+	table := tableOr(s.Table)
 	var changes Changes
 	add := func(c *Change, err error) error {
 		if c != nil {
@@ -71,7 +75,13 @@ func (s Steering) Apply(j *Journal) (Changes, error) {
 		if err := add(j.AddRoute(Route{Table: table, Prefix: everything, Interface: s.TUN, Source: s.Home, MTU: s.MTU})); err != nil {
 			return err
 		}
-		for _, r := range s.rules(table) {
+		rules := s.rules(table)
+		if slices.ContainsFunc(rules, func(r Rule) bool { return r.Interface != "" }) {
+			if err := supportsSelectors(); err != nil {
+				return err
+			}
+		}
+		for _, r := range rules {
 			if err := add(j.AddRule(r)); err != nil {
 				return err
 			}
@@ -97,7 +107,9 @@ func (s Steering) rules(table uint32) []Rule {
 	for _, d := range slices.Compact(destinations) {
 		rules = append(rules, Rule{Priority: destinationPriority, To: d, Table: table})
 	}
-	return rules
+	// These come last and go first, so that what they go on with is there.
+	policy, _ := s.express()
+	return append(rules, policy...)
 }
 
 // takesAll reports whether the prefix contains all global unicast addresses (2000::/3).
