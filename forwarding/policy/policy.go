@@ -80,7 +80,7 @@ func (c *Classifier) Classify(p *Packet) Result {
 		return c.result(Fallback, false)
 	}
 	// A condition that no rule has takes no part.
-	var in [7]uint32
+	var in [conditions]uint32
 	n := 0
 	if c.destinations != nil {
 		in[n] = c.destinations.find(p.Destination)

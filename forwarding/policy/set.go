@@ -5,6 +5,9 @@ import "math/bits"
 const (
 	wordBits  = 64
 	groupBits = wordBits * wordBits
+
+	// conditions is how many there are in a rule.
+	conditions = 7
 )
 
 // sets are sets of rules, which are known by their number. Each consists of the same number of groups.
@@ -29,21 +32,23 @@ func (s *sets) first(in []uint32, from int) int {
 		if g == from/groupBits {
 			present <<= from % groupBits / wordBits
 		}
-		for _, set := range in {
-			present &= s.groups[int(set)*s.perSet+g].present
+		var groups [conditions]group
+		for i, set := range in {
+			groups[i] = s.groups[int(set)*s.perSet+g]
+			present &= groups[i].present
 		}
 		for ; present != 0; present &= present - 1 {
-			at := bits.TrailingZeros64(present)
+			below := present&-present - 1
 			word := ^uint64(0)
-			for _, set := range in {
-				group := &s.groups[int(set)*s.perSet+g]
-				word &= s.words[int(group.first)+bits.OnesCount64(group.present&(1<<at-1))]
+			for i := range in {
+				group := &groups[i]
+				word &= s.words[int(group.first)+bits.OnesCount64(group.present&below)]
 				if word == 0 {
 					break
 				}
 			}
 			if word != 0 {
-				return g*groupBits + at*wordBits + bits.TrailingZeros64(word)
+				return g*groupBits + bits.TrailingZeros64(present)*wordBits + bits.TrailingZeros64(word)
 			}
 		}
 	}
