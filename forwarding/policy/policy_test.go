@@ -136,7 +136,7 @@ func compile(t testing.TB, rules []Rule) *Classifier {
 
 func TestOracle(t *testing.T) {
 	hits, fallbacks, needs := 0, 0, 0
-	for _, size := range []struct{ rules, policies int }{{0, 1}, {1, 100}, {5, 200}, {63, 10}, {64, 10}, {65, 10}, {300, 5}} {
+	for _, size := range []struct{ rules, policies int }{{0, 1}, {1, 40}, {5, 60}, {63, 4}, {64, 4}, {65, 4}, {300, 2}} {
 		for i := range size.policies {
 			m := maker{rand.New(rand.NewPCG(uint64(size.rules), uint64(i))), 1 + i%4}
 			if size.rules > 64 {

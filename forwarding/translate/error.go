@@ -13,7 +13,7 @@ import (
 type Quote struct {
 	Source, Destination netip.Addr
 	Protocol            uint8
-	// HasPorts says that the ports are in the quote; of an ICMPv6 echo both are the identifier.
+	// HasPorts says that the ports, which are those of Ports, are in the quote.
 	HasPorts                    bool
 	SourcePort, DestinationPort uint16
 	// Fragmented says that the packet was a fragment with this Identification. Without ports it is a later one, and its

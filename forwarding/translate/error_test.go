@@ -130,8 +130,10 @@ func testErrors(t *testing.T, c errorCase) {
 		case shown && upper >= ports:
 			s, d := binary.BigEndian.Uint16(n.b), binary.BigEndian.Uint16(n.b[2:])
 			if n.protocol == ip6.ICMP {
-				s = binary.BigEndian.Uint16(n.b[4:])
-				d = s
+				s, d = binary.BigEndian.Uint16(n.b[4:]), 0
+				if n.b[0] == echoReply {
+					s, d = d, s
+				}
 			}
 			if !ok || q.Source != c.quote[0] || q.Destination != c.quote[1] || q.Protocol != n.protocol || !q.HasPorts ||
 				q.SourcePort != s || q.DestinationPort != d || q.Fragmented != (e.next == ip6.Fragment) {

@@ -53,8 +53,9 @@ func Translatable(h *ip6.Header, b []byte) bool {
 	return checksumOffset(h, b) != 0 && (h.Upper != ip6.ICMP || echo(h, b))
 }
 
-// Ports returns the ports of a translatable packet that is no later fragment: of TCP and UDP its own, of an ICMPv6 echo the
-// identifier twice. b may end behind them.
+// Ports returns the ports of a translatable packet that is no later fragment. Of an ICMPv6 echo the identifier stands in for
+// the port of whoever asks, that is the source port of a request and the destination port of a reply; the other one is 0.
+// b may end behind them.
 func Ports(h *ip6.Header, b []byte) (source, destination uint16, ok bool) {
 	at := h.UpperOffset
 	if later(h) {
@@ -68,7 +69,10 @@ func Ports(h *ip6.Header, b []byte) (source, destination uint16, ok bool) {
 	case ip6.ICMP:
 		if at+6 <= len(b) && echo(h, b) {
 			id := binary.BigEndian.Uint16(b[at+4:])
-			return id, id, true
+			if b[at] == echoRequest {
+				return id, 0, true
+			}
+			return 0, id, true
 		}
 	}
 	return 0, 0, false

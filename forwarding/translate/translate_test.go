@@ -231,10 +231,14 @@ func TestPorts(t *testing.T) {
 			t.Errorf("protocol %d: ports behind the end", n.protocol)
 		}
 	}
-	echo := []byte{echoReply, 0, 0, 0, 0xab, 0xcd, 0, 1}
+	echo := []byte{echoRequest, 0, 0, 0, 0xab, 0xcd, 0, 1}
 	p, h := make1(t, ipv6(home, peer, extensions{next: ip6.ICMP}, echo))
-	if s, d, ok := Ports(h, p.Bytes()); !ok || s != 0xabcd || d != 0xabcd {
-		t.Errorf("echo: %d, %d, %v", s, d, ok)
+	if s, d, ok := Ports(h, p.Bytes()); !ok || s != 0xabcd || d != 0 {
+		t.Errorf("request: %d, %d, %v", s, d, ok)
+	}
+	p.Bytes()[40] = echoReply
+	if s, d, ok := Ports(h, p.Bytes()); !ok || s != 0 || d != 0xabcd {
+		t.Errorf("reply: %d, %d, %v", s, d, ok)
 	}
 	p.Bytes()[40] = 135
 	if _, _, ok := Ports(h, p.Bytes()); ok {
