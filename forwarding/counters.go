@@ -27,6 +27,10 @@ const (
 	ErrorsRelayed    // ICMPv6 errors out of tunnels passed on to the inner source
 	PathMTULearned   // Packet Too Big messages about tunnel packets
 	CongestionMarked // inner packets marked Congestion Experienced out of the outer header (RFC 6040)
+	HeldPackets      // packets of new flows that wait for the choice of an address
+	TranslatedOut    // packets whose source became a Distributed Home Address
+	TranslatedIn     // packets whose destination was one
+	ResetsSent       // TCP resets that end flows
 	// Packets that go, or came, past the home agent (RFC 6275 sections 9.3 and 11.3).
 	RouteOptimizedSent
 	RouteOptimizedReceived
@@ -63,6 +67,11 @@ const (
 	DropNoNeighbor     // the next hop does not answer
 	DropComplaint      // Parameter Problem of the host's kernel about a Mobility Header for its home address
 	DropConsumed       // ICMPv6 error about a tunnel packet, dealt with
+	DropHoldFull       // of a flow that waits, beyond what may wait
+	DropFlowUnknown    // to a Distributed Home Address for translation, of no flow that uses it
+	DropFlowElsewhere  // to a home address, of a flow that uses a Distributed Home Address
+	DropNotTranslated  // of a translated flow, but not to be translated
+	DropTerminated     // late packet of a flow that was ended
 	DropNotOptimized   // type 2 routing header from where no route optimisation is set, or to an address that is not held
 
 	counterCount
@@ -71,13 +80,14 @@ const (
 var counterNames = [counterCount]string{
 	"received", "sent", "encapsulated", "encapsulated-octets", "decapsulated", "decapsulated-octets", "native", "routed",
 	"delivered-host", "delivered-signal", "delivered-neighbor", "split-segments", "outer-fragments", "segment-size-clamp",
-	"errors-sent", "errors-limited", "errors-relayed", "path-mtu-learned", "congestion-marked", "route-optimized-sent",
-	"route-optimized-received",
+	"errors-sent", "errors-limited", "errors-relayed", "path-mtu-learned", "congestion-marked",
+	"held-packets", "translated-out", "translated-in", "resets-sent", "route-optimized-sent", "route-optimized-received",
 	"drop-not-ipv6", "drop-malformed", "drop-too-many-headers", "drop-bogon", "drop-link-local", "drop-scope",
 	"drop-multicast", "drop-multicast-refused", "drop-not-ours", "drop-at-home", "drop-not-tunneled", "drop-group-frame",
 	"drop-hop-limit", "drop-too-big", "drop-no-route", "drop-no-port", "drop-no-binding", "drop-outer-source",
 	"drop-own-source", "drop-congestion", "drop-nested", "drop-loop", "drop-unbound", "drop-neighbor", "drop-checksum",
 	"drop-error-unrelated", "drop-fragment", "drop-scratch", "drop-offload", "drop-no-neighbor", "drop-complaint", "drop-consumed",
+	"drop-hold-full", "drop-flow-unknown", "drop-flow-elsewhere", "drop-not-translated", "drop-terminated",
 	"drop-not-optimized",
 }
 
@@ -90,10 +100,11 @@ func (c Counter) IsDrop() bool { return c >= DropNotIPv6 && c < counterCount }
 // Counters holds a value for each Counter.
 type Counters [counterCount]uint64
 
-// Dropped is the sum over all drop reasons but DropConsumed, DropComplaint and DropAtHome, which are as they should be.
+// Dropped is the sum over all drop reasons but DropConsumed, DropComplaint, DropAtHome and DropTerminated, which are as they
+// should be.
 func (c *Counters) Dropped() (n uint64) {
 	for i := DropNotIPv6; i < counterCount; i++ {
-		if i != DropConsumed && i != DropComplaint && i != DropAtHome {
+		if i != DropConsumed && i != DropComplaint && i != DropAtHome && i != DropTerminated {
 			n += c[i]
 		}
 	}
@@ -103,16 +114,16 @@ func (c *Counters) Dropped() (n uint64) {
 // tally is a worker's counters: plain during a batch, published at its end. touched has a bit for each counter that
 // the batch changed, so that a small batch pays for what it did only.
 type tally struct {
-	touched   uint64
+	touched   [2]uint64
 	now       [counterCount]uint64
 	published [counterCount]atomic.Uint64
 }
 
-var _ [64 - int(counterCount)]struct{} // touched has a bit for each
+var _ [128 - int(counterCount)]struct{} // touched has a bit for each
 
 func (t *tally) add(c Counter, n int) {
 	t.now[c] += uint64(n)
-	t.touched |= 1 << c
+	t.touched[c>>6] |= 1 << (c & 63)
 }
 
 // Counters sums the counters of all workers, those closed included.

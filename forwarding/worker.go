@@ -142,11 +142,13 @@ func (w *Worker) begin(now time.Time, n int) {
 // end publishes the batch's counters. Only this worker writes them, so that load and store need no lock.
 func (w *Worker) end() *Result {
 	t := &w.tally
-	for m := t.touched; m != 0; m &= m - 1 {
-		c := bits.TrailingZeros64(m)
-		t.published[c].Store(t.now[c])
+	for i, m := range t.touched {
+		for ; m != 0; m &= m - 1 {
+			c := i<<6 | bits.TrailingZeros64(m)
+			t.published[c].Store(t.now[c])
+		}
+		t.touched[i] = 0
 	}
-	t.touched = 0
 	return &w.result
 }
 
