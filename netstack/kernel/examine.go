@@ -27,6 +27,8 @@ const (
 	Clock Subject = "clock"
 	// Forwarding is whether the host forwards IPv6.
 	Forwarding Subject = "forwarding"
+	// RouteSelectors is whether the kernel's rules select by protocol, port and user, as a Policy needs.
+	RouteSelectors Subject = "route-selectors"
 	// Interface is whether one exists.
 	Interface Subject = "interface"
 )
@@ -79,6 +81,7 @@ func Examine(interfaces []string) []Finding {
 		ExamineSysctls(),
 		ExamineClock(),
 		ExamineForwarding("all"),
+		ExamineRouteSelectors(),
 	}
 	for _, name := range interfaces {
 		f := Finding{Subject: Interface, Interface: name}
@@ -186,9 +189,19 @@ func ExamineForwarding(name string) Finding {
 	return f
 }
 
+// ExamineRouteSelectors asks the kernel to delete a rule that there is not, which needs CAP_NET_ADMIN.
+func ExamineRouteSelectors() Finding {
+	f := Finding{Subject: RouteSelectors}
+	if err := supportsSelectors(); err != nil {
+		f.State, f.Err = stateOf(err), err
+	}
+	return f
+}
+
 func stateOf(err error) State {
 	switch {
-	case errors.Is(err, os.ErrNotExist), errors.Is(err, ErrNoLink), errors.Is(err, unix.ENODEV), errors.Is(err, unix.ENXIO):
+	case errors.Is(err, os.ErrNotExist), errors.Is(err, ErrNoLink), errors.Is(err, ErrNoSelectors),
+		errors.Is(err, unix.ENODEV), errors.Is(err, unix.ENXIO):
 		return Absent
 	case errors.Is(err, unix.EROFS):
 		return ReadOnly

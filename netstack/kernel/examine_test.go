@@ -31,6 +31,7 @@ func TestExamine(t *testing.T) {
 		{IPv6, ""}:              Present,
 		{IPv6, "kt7-a"}:         Present,
 		{WritableSysctls, ""}:   Present,
+		{RouteSelectors, ""}:    Present,
 		{Forwarding, ""}:        Absent,
 		{Forwarding, "kt7-a"}:   Present,
 		{Interface, "kt7-a"}:    Present,
@@ -64,12 +65,15 @@ func TestExamineWithoutCapabilities(t *testing.T) {
 	if err := unix.Capset(&header, &none[0]); err != nil {
 		t.Fatal(err)
 	}
-	admin, raw, sysctls := ExamineNetAdmin(), ExamineNetRaw(), ExamineSysctls()
+	admin, raw, sysctls, selectors := ExamineNetAdmin(), ExamineNetRaw(), ExamineSysctls(), ExamineRouteSelectors()
 	if err := unix.Capset(&header, &before[0]); err != nil {
 		t.Fatal(err)
 	}
 	if admin.State != Denied || raw.State != Denied {
 		t.Errorf("%+v, %+v, want denied", admin, raw)
+	}
+	if selectors.State != Denied || selectors.Err == nil {
+		t.Errorf("%+v, want denied", selectors)
 	}
 	if sysctls.State != Present && sysctls.State != Denied {
 		t.Errorf("%+v", sysctls)
@@ -79,7 +83,7 @@ func TestExamineWithoutCapabilities(t *testing.T) {
 func TestStateOfErrors(t *testing.T) {
 	for err, want := range map[error]State{
 		os.ErrNotExist: Absent, unix.ENOENT: Absent, unix.EROFS: ReadOnly, unix.EACCES: Denied, unix.EPERM: Denied,
-		unix.ENXIO: Absent, ErrNoLink: Absent, unix.EIO: Unknown,
+		unix.ENXIO: Absent, ErrNoLink: Absent, ErrNoSelectors: Absent, unix.EIO: Unknown,
 	} {
 		if got := stateOf(fmt.Errorf("wrapped: %w", err)); got != want {
 			t.Errorf("%v: %s, want %s", err, got, want)
@@ -159,6 +163,8 @@ func FuzzJournal(f *testing.F) {
 	f.Add([]byte(`{"change":1,"sysctl":{"path":"a","original":"0","value":"1"}}` + "\n" + `{"undone":1}` + "\n"))
 	f.Add([]byte(`{"change":2,"address":{"interface":"a","address":"::1"}}` + "\n" + `{"change":3,"link":{"interface":"a","up":true}}` + "\n"))
 	f.Add([]byte(`{"change":4,"route":{"table":1,"prefix":"::/0"}}` + "\n" + `{"change":5,"rule":{"priority":1,"table":2,"from":"::/0"}}` + "\n" + `{`))
+	f.Add([]byte(`{"change":6,"address":{"interface":"a","address":"::1","deprecated":true}}` + "\n" + `{"change":7,"rule":{"priority":1,"goto":2,"interface":"lo","protocol":6,` +
+		`"source_ports":{"first":1,"last":2},"destination_ports":{"first":1,"last":2},"users":{"first":1,"last":2},"dscp":46}}` + "\n"))
 	path := filepath.Join(f.TempDir(), "journal")
 	f.Fuzz(func(t *testing.T, content []byte) {
 		if err := os.WriteFile(path, append([]byte(head), content...), 0o600); err != nil {

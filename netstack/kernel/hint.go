@@ -38,7 +38,8 @@ func (h HostAddress) Apply(j *Journal) (Changes, error) {
 }
 
 // Hint has new sockets that connect to a prefix choose a HostAddress, which must have been applied, unless they are bound
-// to another address. Only what Steering sends into the TUN is concerned.
+// to another address. Only what Steering sends into the TUN is concerned, but all of that, whatever the class of its flows:
+// rules of the kernel find a route, not a source.
 //
 //	route add <prefix> dev <tun> src <address> mtu <mtu> metric 512 table <table> proto 107
 type Hint struct {

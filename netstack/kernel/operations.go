@@ -56,14 +56,14 @@ func (j *Journal) setAddress(c addressChange) (*Change, error) {
 type addressChange struct {
 	Interface string     `json:"interface"`
 	Address   netip.Addr `json:"address"`
-	// Deprecated makes the preferred lifetime 0; the valid lifetime is infinite.
+	// Deprecated makes the preferred lifetime 0.
 	Deprecated bool `json:"deprecated,omitempty"`
 }
 
 func (c *addressChange) message() *netlink.Addr {
 	m := &netlink.Addr{IPNet: ipNet(netip.PrefixFrom(c.Address, 128)), Flags: unix.IFA_F_NODAD | unix.IFA_F_NOPREFIXROUTE}
 	if c.Deprecated {
-		m.ValidLft = math.MaxUint32
+		m.ValidLft = math.MaxInt32 // 68 years: infinity is too long for an int of 32 bits
 	}
 	return m
 }

@@ -216,8 +216,9 @@ func product[T any](rules []Rule, values []T, set func(*Rule, T)) []Rule {
 	var all []Rule
 	for _, r := range rules {
 		for _, v := range values {
-			set(&r, v)
-			all = append(all, r)
+			restricted := r
+			set(&restricted, v)
+			all = append(all, restricted)
 		}
 	}
 	return all
@@ -304,12 +305,15 @@ func supportsSelectors() error {
 	probe.Table = DefaultTable
 	probe.Protocol = Protocol
 	probe.Dport = netlink.NewRulePortRange(2, 1)
-	switch err := netlink.RuleDel(probe); {
-	case errors.Is(err, unix.EINVAL):
+	return verdict(netlink.RuleDel(probe))
+}
+
+func verdict(refusal error) error {
+	switch {
+	case errors.Is(refusal, unix.EINVAL):
 		return nil
-	case err == nil, errors.Is(err, unix.ENOENT), errors.Is(err, unix.EAFNOSUPPORT), errors.Is(err, unix.EOPNOTSUPP):
+	case refusal == nil, errors.Is(refusal, unix.ENOENT), errors.Is(refusal, unix.EAFNOSUPPORT), errors.Is(refusal, unix.EOPNOTSUPP):
 		return ErrNoSelectors
-	default:
-		return fmt.Errorf("whether the kernel can select routes by port: %w", err)
 	}
+	return fmt.Errorf("whether the kernel can select routes by port: %w", refusal)
 }

@@ -1,11 +1,14 @@
 package kernel
 
 import (
+	"errors"
+	"net"
 	"net/netip"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -154,12 +157,16 @@ var somePolicy = []PolicyRule{
 	{NonPersistent: true, Protocols: []uint8{udp}, DSCPs: []uint8{46}},
 	{NonPersistent: true, Protocols: []uint8{udp}, SourcePorts: []Ports{{7000, 7001}}},
 	{Protocols: []uint8{tcp}, DestinationPorts: []Ports{{443, 443}}},
-	{NonPersistent: true, Destinations: []netip.Prefix{netip.MustParsePrefix("2001:db8:6::/48")}},
-	{NonPersistent: true, Destinations: []netip.Prefix{netip.MustParsePrefix("2001:db8:6:1::/64")}, Protocols: []uint8{udp}},
+	{NonPersistent: true, Destinations: prefixes("2001:db8:6::/48"), Protocols: []uint8{udp}},
+	{NonPersistent: true, Destinations: prefixes("2001:db8:6::/48")},
 }
 
 func TestNonPersistentStaysOffTheTUN(t *testing.T) {
 	tun, uplink := mobileHost(t)
+	network := &netlink.Route{LinkIndex: uplink.link.Attrs().Index, Dst: ipNet(netip.MustParsePrefix("2001:db8:7::/64"))}
+	if err := netlink.RouteAdd(network); err != nil {
+		t.Fatal(err)
+	}
 	before := state(t)
 	j := openJournal(t)
 	if _, err := (Steering{TUN: "kt7-tun", Home: home, Destinations: prefixes("::/0"), Policy: somePolicy}).Apply(j); err != nil {
@@ -179,13 +186,14 @@ func TestNonPersistentStaysOffTheTUN(t *testing.T) {
 		"a user":                   {program{protocol: tcp, user: 4242}, "[2001:db8:5::1]:80", true},
 		"a user, bound to the HoA": {program{protocol: tcp, user: 4242, bound: home}, "[2001:db8:5::1]:80", false},
 		"the next user":            {program{protocol: tcp, user: 4244}, "[2001:db8:5::1]:80", false},
-		"a prefix":                 {program{protocol: tcp}, "[2001:db8:6::1]:80", true},
-		"an earlier rule's":        {program{protocol: tcp}, "[2001:db8:6::1]:443", false},
-		"a prefix by UDP":          {program{protocol: udp}, "[2001:db8:6:1::1]:443", true},
-		"DSCP":                     {program{protocol: udp, dscp: 46}, "[2001:db8:5::1]:80", true},
-		"other DSCP":               {program{protocol: udp, dscp: 45}, "[2001:db8:5::1]:80", false},
-		"a source port":            {program{protocol: udp, port: 7001}, "[2001:db8:5::1]:80", true},
-		"the next source port":     {program{protocol: udp, port: 7002}, "[2001:db8:5::1]:80", false},
+		"an earlier rule's, on the uplink's own network": {program{protocol: tcp}, "[2001:db8:7::1]:443", true},
+		"a prefix":             {program{protocol: tcp}, "[2001:db8:6::1]:80", true},
+		"an earlier rule's":    {program{protocol: tcp}, "[2001:db8:6::1]:443", false},
+		"a prefix by UDP":      {program{protocol: udp}, "[2001:db8:6::1]:443", true},
+		"DSCP":                 {program{protocol: udp, dscp: 46}, "[2001:db8:5::1]:80", true},
+		"other DSCP":           {program{protocol: udp, dscp: 45}, "[2001:db8:5::1]:80", false},
+		"a source port":        {program{protocol: udp, port: 7001}, "[2001:db8:5::1]:80", true},
+		"the next source port": {program{protocol: udp, port: 7002}, "[2001:db8:5::1]:80", false},
 	} {
 		// No subtest: it would run in a thread of another namespace.
 		device, source := test.program.leaves(t, tun, uplink, test.remote)
@@ -197,10 +205,31 @@ func TestNonPersistentStaysOffTheTUN(t *testing.T) {
 			t.Errorf("%s: left by %s from %s, want %s and %s", name, device, source, wantDevice, wantSource)
 		}
 	}
+	// What a mobile router forwards is no program's.
+	forwarded, err := netlink.RouteGetWithOptions(net.ParseIP("2001:db8:6::1"), &netlink.RouteGetOptions{Iif: "kt7-up", SrcAddr: net.ParseIP("2001:db8:66::1")})
+	if err != nil || forwarded[0].LinkIndex != tun.link.Attrs().Index {
+		t.Errorf("forwarded: %v, %v; want the TUN", forwarded, err)
+	}
+	if err := netlink.RouteDel(&netlink.Route{LinkIndex: uplink.link.Attrs().Index, Dst: ipNet(netip.MustParsePrefix("::/0"))}); err != nil {
+		t.Fatal(err)
+	}
+	if device, source := (program{protocol: udp}).leaves(t, tun, uplink, "[2001:db8:5::1]:53"); device != "kt7-tun" || source != home {
+		t.Errorf("where the host has no route of its own: left by %s from %s, want the home address", device, source)
+	}
 	if err := j.Restore(); err != nil {
 		t.Fatal(err)
 	}
 	if after := state(t); after != before {
 		t.Errorf("after Restore:\n%s\nbefore:\n%s", after, before)
+	}
+}
+
+func TestVerdictOnSelectors(t *testing.T) {
+	for refusal, want := range map[error]error{
+		unix.EINVAL: nil, unix.ENOENT: ErrNoSelectors, unix.EAFNOSUPPORT: ErrNoSelectors, unix.EPERM: unix.EPERM,
+	} {
+		if got := verdict(refusal); !errors.Is(got, want) {
+			t.Errorf("%v: %v, want %v", refusal, got, want)
+		}
 	}
 }
