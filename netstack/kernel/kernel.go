@@ -1,7 +1,6 @@
 // Package kernel is what kedge asks of the host's kernel: addresses, routes, rules and sysctls, each written to a Journal
 // before it is made and undone when kedge ends, or on its next start if it could not; a Monitor of interfaces and
-// addresses; the owners of sockets; and
-// the questions by which one finds out what the host lacks.
+// addresses; the owners of sockets; and the questions by which one finds out what the host lacks.
 //
 // Everything concerns the network namespace of the calling thread and uses rtnetlink, sock_diag and /proc/sys alone.
 package kernel
