@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"time"
 
 	"kedge/appliance/lab/measure"
@@ -16,6 +17,10 @@ import (
 type flows struct {
 	downloads []*runningDownload
 	probes    []*runningProbe
+	services  []*service
+	echoes    []*runningEcho
+	// holders are the nodes that had bindings before the first move.
+	holders map[netip.Prefix]string
 }
 
 type runningDownload struct {
@@ -31,6 +36,11 @@ type runningProbe struct {
 func (f *flows) received() (octets int64) {
 	for _, d := range f.downloads {
 		octets += d.running.Received()
+	}
+	for _, f := range f.services {
+		if f.session != nil {
+			octets += f.session.Received()
+		}
 	}
 	return octets
 }
@@ -128,11 +138,12 @@ func (s *session) startFlows(ctx context.Context) (*flows, error) {
 		}
 		f.probes = append(f.probes, &runningProbe{spec: p, running: running})
 	}
-	return f, nil
+	return f, s.startServices(ctx, f)
 }
 
 // endFlows ends all traffic and keeps what it has seen. Moves are measured up to end.
 func (s *session) endFlows(f *flows, moves []measure.Move, end int64) {
+	s.endServices(f, moves, end)
 	events := s.journal.all()
 	for _, p := range f.probes {
 		p.running.Stop()

@@ -224,6 +224,11 @@ func (n *network) move(node, iface, to string, pause func()) (unplugged, plugged
 	if err := n.fabric.Unplug(d.space, iface); err != nil {
 		return 0, 0, err
 	}
+	if d.Interface(iface).Autoconfigure {
+		if err := d.space.ForgetAutoconfigured(iface); err != nil {
+			return 0, 0, err
+		}
+	}
 	pause()
 	plugged = now()
 	return unplugged, plugged, n.fabric.Plug(d.space, iface, to)

@@ -162,8 +162,11 @@ func (s *session) measure(ctx context.Context, steps []topology.Step) error {
 			return err
 		}
 	}
-	if len(s.lab.Downloads)+len(s.lab.Probes) == 0 {
+	if len(s.lab.Downloads)+len(s.lab.Probes)+len(s.lab.Flows) == 0 {
 		return nil
+	}
+	if err := s.ready(ctx); err != nil {
+		return err
 	}
 	s.result.Began = time.Now()
 	f, err := s.startFlows(ctx)
@@ -188,6 +191,7 @@ func (s *session) moves(ctx context.Context, steps []topology.Step, f *flows) ([
 		if err := s.watch(ctx, f, since.Add(step.After.Std())); err != nil {
 			return made, err
 		}
+		s.observe(ctx, f)
 		unplugged, plugged, err := s.network.move(step.Node, step.Interface, step.To, func() { time.Sleep(step.Gap.Std()) })
 		if err != nil {
 			return made, fmt.Errorf("move %d: %w", i+1, err)
@@ -203,6 +207,9 @@ func (s *session) moves(ctx context.Context, steps []topology.Step, f *flows) ([
 			rest = steps[i+1].After.Std()
 		}
 		s.tell(ctx, i, m, f, since.Add(min(rest, tellTime)))
+	}
+	if err := s.endEarly(ctx, f, time.Now()); err != nil {
+		return made, err
 	}
 	return made, s.watch(ctx, f, time.Now().Add(s.lab.Settle.Std()))
 }

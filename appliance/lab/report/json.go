@@ -25,6 +25,7 @@ type (
 		Downloads   []jsonDownload `json:"downloads,omitempty"`
 		Probes      []jsonProbe    `json:"probes,omitempty"`
 		Throughput  []jsonBulk     `json:"throughput,omitempty"`
+		Flows       []jsonFlow     `json:"flows,omitempty"`
 		Nodes       []jsonNode     `json:"nodes"`
 		Checks      []jsonCheck    `json:"expectations"`
 	}
@@ -138,6 +139,9 @@ func (r *Result) JSON(w io.Writer) error {
 	}
 	for _, b := range r.Bulks {
 		out.Throughput = append(out.Throughput, jsonBulk{Name: b.Name, Rounds: b.Rounds, Median: b.Median, Baseline: b.Baseline, Ratio: b.Ratio})
+	}
+	for _, f := range r.Flows {
+		out.Flows = append(out.Flows, r.jsonFlow(f))
 	}
 	for _, n := range r.Nodes {
 		out.Nodes = append(out.Nodes, jsonNode{

@@ -3,6 +3,7 @@ package report
 
 import (
 	"fmt"
+	"net/netip"
 	"time"
 
 	"kedge/appliance/lab/measure"
@@ -29,7 +30,17 @@ type Result struct {
 	Downloads []Download
 	Probes    []Probe
 	Bulks     []Bulk
+	Flows     []Flow
 	Nodes     []Node
+	// Moves are those made while flows ran, Traces the same with the events of each.
+	Moves  []measure.Move
+	Traces []measure.Handoff
+	Echoes []Echo
+	// Names are the kedge nodes by the addresses of their links.
+	Names map[netip.Addr]string
+	// ChallengeACKs counts the TCP segments of the mobile nodes' kernels that doubt a reset's sequence number (RFC 5961
+	// section 3.2).
+	ChallengeACKs int64
 	// Interrupted is set if the lab was stopped before its end.
 	Interrupted bool
 	// Failure is why the lab could not be carried through, if so.
@@ -114,6 +125,9 @@ func (r *Result) Judge() {
 		for _, c := range p.Classes {
 			judgeMoves(add, p.Name, c, e.Of(c.Name))
 		}
+	}
+	for _, f := range r.Flows {
+		r.judgeFlow(add, f)
 	}
 	for _, b := range r.Bulks {
 		if b.RatioMin > 0 {

@@ -39,6 +39,9 @@ const pictureStyle = `
   .late { fill: none; stroke: #7a4fa3; stroke-width: 1.6; }
   .range { fill: #7a4fa3; opacity: .22; }
   .silent { fill: #d64545; opacity: .35; }
+  .reset { stroke: #d64545; stroke-width: 2.5; }
+  .home, .direct { fill: none; stroke: #8a949e; stroke-width: 1.2; stroke-dasharray: 7 4; }
+  .direct { stroke-dasharray: 2 3; }
   .move { stroke: #6b7681; stroke-width: 1; stroke-dasharray: 4 3; }
   @media (prefers-color-scheme: dark) {
     text { fill: #e2e7ec; }
@@ -55,6 +58,9 @@ const pictureStyle = `
 
 // SVG draws the timeline.
 func (r *Result) SVG(w io.Writer) error {
+	if len(r.Flows) > 0 {
+		return r.flowsSVG(w)
+	}
 	p := &picture{writer: writer{w: w}, begin: r.Began.UnixNano(), end: r.Ended.UnixNano()}
 	var samples []traffic.Sample
 	var handoffs []measure.Handoff
@@ -67,9 +73,7 @@ func (r *Result) SVG(w io.Writer) error {
 		latency = buckets(r.Probes[0].Downlink.Arrivals)
 	}
 	p.span(samples, latency)
-	p.printf("<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %d\" role=\"img\">\n<style>%s</style>\n", pictureWidth, pictureHigh, pictureStyle)
-	p.printf("<rect class=\"ground\" width=\"%d\" height=\"%d\"/>\n", pictureWidth, pictureHigh)
-	p.text(plotLeft, 26, "title", "start", r.Lab.Name+": "+r.Lab.Title)
+	p.open(pictureHigh, r.Lab.Name+": "+r.Lab.Title)
 	p.legend()
 
 	most := 0.0
@@ -122,6 +126,12 @@ type panel struct {
 }
 
 func (l panel) at(v float64) float64 { return float64(l.y+l.height) - v/l.most*float64(l.height) }
+
+func (p *picture) open(height int, title string) {
+	p.printf("<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %d\" role=\"img\">\n<style>%s</style>\n", pictureWidth, height, pictureStyle)
+	p.printf("<rect class=\"ground\" width=\"%d\" height=\"%d\"/>\n", pictureWidth, height)
+	p.text(plotLeft, 26, "title", "start", title)
+}
 
 // span narrows the picture to the time that has data.
 func (p *picture) span(samples []traffic.Sample, latency []bucket) {

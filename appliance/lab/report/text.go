@@ -32,6 +32,7 @@ func (r *Result) Text(w io.Writer) error {
 	for _, p := range r.Probes {
 		t.probe(p)
 	}
+	t.flows(r)
 	t.bulks(r.Bulks)
 	t.nodes(r.Nodes)
 	t.verdict(r)

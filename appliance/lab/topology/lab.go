@@ -18,7 +18,7 @@ type Lab struct {
 	// Offload is what the Ethernet interfaces of the lab do: none (packets of at most the MTU, checksums finished),
 	// receive (the same on the wire, merged on receipt) or full (super-packets and partial checksums cross the wire).
 	Offload string `toml:"offload"`
-	// Settle is how long traffic runs before the first move and after the last.
+	// Settle is how long traffic runs before the first move, and after the last and the flows that end early.
 	Settle Duration `toml:"settle"`
 	// StartTimeout bounds the wait until every traffic flow works.
 	StartTimeout Duration `toml:"start_timeout"`
@@ -31,6 +31,9 @@ type Lab struct {
 	Probes    []Probe      `toml:"probe"`
 	Bulks     []Bulk       `toml:"bulk"`
 	Rounds    int          `toml:"rounds"`
+	Flows     []Flow       `toml:"flow"`
+	Echoes    []Echo       `toml:"echo"`
+	Awaits    []Await      `toml:"await"`
 	Moves     []Move       `toml:"move"`
 	Alternate *Alternate   `toml:"alternate"`
 	Expect    Expectations `toml:"expect"`
@@ -214,6 +217,7 @@ type Expectations struct {
 	Foreign   *MoveExpectations `toml:"foreign"`
 	Returning *MoveExpectations `toml:"returning"`
 	Leaving   *MoveExpectations `toml:"leaving"`
+	Flows     FlowExpectations  `toml:"flows"`
 }
 
 // Of is what is expected of a class of moves; nil if nothing is.

@@ -127,4 +127,5 @@ func (l *Lab) complete() {
 			l.Bulks[i].Duration = Of(2 * time.Second)
 		}
 	}
+	l.completeFlows()
 }

@@ -37,6 +37,7 @@ func (l *Lab) validate() []error {
 	wired := c.wires()
 	c.nodes(wired)
 	c.traffic()
+	c.flows()
 	c.moves()
 	return c.errs
 }
