@@ -4,11 +4,12 @@ import (
 	"fmt"
 	"net/netip"
 	"testing"
+	"time"
 
 	"kedge/signaling/mh"
 )
 
-// alignments are the requirements xn+y as the RFCs word them.
+// alignments are the requirements xn+y as the RFCs word them, and this project's own.
 var alignments = []struct {
 	option mh.Option
 	x, y   int
@@ -23,6 +24,11 @@ var alignments = []struct {
 	{&mh.MessageAuthentication{Data: twelve}, 4, 1},
 	{&mh.ReplayProtection{}, 8, 2},
 	{&mh.ExperimentalOption{}, 1, 0},
+	{&mh.CNAddress{Address: home}, 8, 4},
+	{&mh.DHoA{Prefix: netip.PrefixFrom(home, 64)}, 8, 2},
+	{&mh.DHPInformation{Coverage: prefix, Address: home}, 8, 4},
+	{&mh.KeyTicket{Expiry: time.Unix(0, 0)}, 8, 4},
+	{&mh.KeyTicket{Expiry: time.Unix(0, 0), Address: home}, 8, 4},
 	{&mh.HomeNetworkPrefix{Prefix: prefix}, 8, 4},
 	{&mh.HandoffIndicator{}, 1, 0},
 	{&mh.AccessTechnologyType{}, 1, 0},
@@ -123,6 +129,19 @@ func TestAppendErrors(t *testing.T) {
 		"padding by hand":            brr(&mh.UnknownOption{Type: mh.OptionPadN}),
 		"option too long":            brr(&mh.ExperimentalOption{Data: long}),
 		"message too long":           brr(many...),
+		"CN address missing":         brr(&mh.CNAddress{}),
+		"CN address not IPv6":        brr(&mh.CNAddress{Address: v4}),
+		"DHoA missing":               brr(&mh.DHoA{}),
+		"DHoA of 65 bits":            brr(&mh.DHoA{Prefix: netip.PrefixFrom(home, 65)}),
+		"DHoA not IPv6":              brr(&mh.DHoA{Prefix: netip.PrefixFrom(v4, 64)}),
+		"coverage missing":           brr(&mh.DHPInformation{Address: home}),
+		"coverage not IPv6":          brr(&mh.DHPInformation{Address: home, Coverage: netip.PrefixFrom(v4, 24)}),
+		"DHP address missing":        brr(&mh.DHPInformation{Coverage: prefix}),
+		"information for too long":   brr(&mh.DHPInformation{Coverage: prefix, Address: home, Lifetime: 100 * time.Hour}),
+		"ticket without expiry":      brr(&mh.KeyTicket{}),
+		"ticket until 2107":          brr(&mh.KeyTicket{Expiry: time.Unix(1<<32, 0)}),
+		"ticket of an IPv4 address":  brr(&mh.KeyTicket{Expiry: time.Unix(0, 0), Address: v4}),
+		"DMIPv6 lifetime too long":   &mh.DMIPv6{Lifetime: mh.MaxLifetime + mh.LifetimeUnit},
 		"selector not IPv4":          flow(&mh.IPv4Selector{Source: &mh.Range[netip.Addr]{First: home, Last: home}}),
 		"selector not IPv6":          flow(&mh.IPv6Selector{Source: &mh.Range[netip.Addr]{First: v4, Last: v4}}),
 		"selector runs backwards":    flow(&mh.IPv4Selector{DS: &mh.Range[uint8]{First: 2, Last: 1}}),

@@ -176,6 +176,16 @@ var messages = []testCase{
 		},
 	},
 	{
+		name:    "DMIPv6",
+		message: &mh.DMIPv6{Subtype: mh.DHPQuery, Sequence: 7, Options: mh.Options{&mh.CNAddress{Address: home}}},
+		// tshark takes it for any experiment's.
+		want: fields{
+			"mip6.proto": one("59"), "mip6.hlen": one("4"), "mip6.mhtype": one("11"),
+			"mip6.em.data": one("01:00:00:07:00:00:44:4d:76:31:01:02:00:00:12:12:01:00:" +
+				"20:01:0d:b8:00:01:00:00:00:00:00:00:00:00:00:10"),
+		},
+	},
+	{
 		name: "heartbeat",
 		message: &mh.Heartbeat{
 			Unsolicited: true, Response: true, Sequence: 16909060, Options: mh.Options{&mh.RestartCounter{Counter: 7}},
