@@ -113,6 +113,9 @@ func (w *Worker) deliverOwn(p *packet.Packet, h *ip6.Header, t *Tunnel, in PortI
 		w.drop(DropNoPort)
 		return
 	}
+	if s.flows != nil && !w.flowIn(p, h, t) {
+		return
+	}
 	if w.openInner(p, h, t, o) {
 		w.put(p, s.host, netip.Addr{})
 	}

@@ -110,6 +110,8 @@ type state struct {
 	paths      *bart.Table[*path]
 	// optimizations is nil if there are none.
 	optimizations *optimizations
+	// flows is nil on nodes that keep none.
+	flows *flows
 	// sources are the addresses that ICMPv6 errors come from, by port; fallback is for ports without one.
 	sources  *[256]netip.Addr
 	fallback netip.Addr

@@ -11,7 +11,7 @@ import (
 // sendError answers a packet, which is as it came in but for its hop limit, with an ICMPv6 error to its source, where
 // RFC 4443 section 2.4 allows it.
 func (w *Worker) sendError(p *packet.Packet, h *ip6.Header, from origin, kind, code uint8, parameter uint32) {
-	if p.Group || icmp.Refuses(p.Bytes(), h) {
+	if p.Group || icmp.Refuses(p.Bytes(), h) || !w.untranslate(p, h, from) {
 		return
 	}
 	e := icmp.Error{

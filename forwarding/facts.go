@@ -3,6 +3,8 @@ package forwarding
 import (
 	"encoding/binary"
 	"net/netip"
+
+	"kedge/forwarding/flow"
 )
 
 // cacheSize is the number of addresses whose table entries a worker remembers, a power of two.
@@ -14,7 +16,7 @@ const cacheSize = 2048
 type facts struct {
 	high, low  uint64
 	generation uint64
-	known      uint64 // which of the following have been looked up
+	known      uint64 // which of the following have been looked up, and the role
 	l          *local
 	a          *binding
 	m          *binding
@@ -26,6 +28,8 @@ const (
 	knowsAnchored
 	knowsMobile
 	knowsRoute
+	knowsRole
+	roleShift = 8
 )
 
 // facts finds or makes the entry of an address, which is good until the next call. The hash is keyed, so that nobody can
@@ -84,4 +88,12 @@ func (f *facts) route(s *state) *route {
 		f.known |= knowsRoute
 	}
 	return f.r
+}
+
+// role is what the address serves on a node that keeps flows.
+func (f *facts) role(s *state) flow.Role {
+	if f.known&knowsRole == 0 {
+		f.known |= knowsRole | uint64(s.flows.roles[f.address()])<<roleShift
+	}
+	return flow.Role(f.known >> roleShift)
 }

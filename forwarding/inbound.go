@@ -156,6 +156,10 @@ func (w *Worker) fromHost(p *packet.Packet, in PortID) {
 		return
 	}
 	if b := w.facts(h.Source).mobile(s); b != nil {
+		if s.flows != nil {
+			w.flowOut(p, h, b, from)
+			return
+		}
 		w.reverse(p, h, &b.Tunnel, from)
 		return
 	}

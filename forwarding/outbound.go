@@ -38,6 +38,9 @@ func (w *Worker) output(p *packet.Packet) {
 			w.drop(DropNoPort)
 			return
 		}
+		if s.flows != nil && !w.flowRelayed(p, h) {
+			return
+		}
 		w.put(p, s.host, netip.Addr{})
 		return
 	}

@@ -19,6 +19,10 @@ type Result struct {
 	Signals []Signal
 	// Neighbor are neighbour discovery and multicast listener messages.
 	Neighbor []NeighborMessage
+	// News says that Engine.TakeNews has something to tell of flows.
+	News bool
+	// More says that Release is to be called again, once this has been written.
+	More bool
 }
 
 // Output is what leaves by one port. Each packet's NextHop is set and its offload state is what the port takes.

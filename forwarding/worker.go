@@ -29,6 +29,8 @@ type Worker struct {
 	cache     *[cacheSize]facts
 
 	header, reply, embedded, original ip6.Header
+
+	flowing
 }
 
 // NewWorker makes a worker, whose counters the engine sums until and after it is closed.
@@ -136,6 +138,7 @@ func (w *Worker) begin(now time.Time, n int) {
 	}
 	r := &w.result
 	r.Outputs, r.ToHost, r.Signals, r.Neighbor = r.Outputs[:0], r.ToHost[:0], r.Signals[:0], r.Neighbor[:0]
+	r.News, r.More = false, false
 	w.count(Received, n)
 }
 
@@ -148,6 +151,9 @@ func (w *Worker) end() *Result {
 			t.published[c].Store(t.now[c])
 		}
 		t.touched[i] = 0
+	}
+	if f := w.state.flows; f != nil {
+		w.result.News = f.table.HasNews()
 	}
 	return &w.result
 }

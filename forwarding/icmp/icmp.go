@@ -34,6 +34,7 @@ const (
 	NoRoute            = 0
 	BeyondScope        = 2
 	AddressUnreachable = 3
+	PortUnreachable    = 4
 	SourceFailedPolicy = 5
 	HopLimitExceeded   = 0
 	UnrecognizedHeader = 1
