@@ -72,10 +72,28 @@ type document struct {
 			}
 		}
 	}
+	Flows []struct {
+		Name, Outcome string
+		To            flowWay `json:"to_mobile_node"`
+		From          flowWay `json:"from_mobile_node"`
+		Before        struct {
+			Flow, Direct float64
+			Home         float64 `json:"home_agent"`
+		} `json:"round_trip_before_ms"`
+		Exchanges *struct {
+			Steady, Answered int
+			Own              int `json:"own_address"`
+		}
+	}
 	Nodes []struct {
 		Name    string
 		Packets int `json:"captured_packets"`
 	}
+}
+
+type flowWay struct {
+	Verified int64   `json:"verified_octets"`
+	Silent   float64 `json:"silent_ms"`
 }
 
 func readDocument(t *testing.T, directory string) (d document) {

@@ -344,13 +344,9 @@ func (s *session) measureService(f *flows, r *report.Flow, moves []measure.Move,
 	if r.Session == nil {
 		return
 	}
-	until := closed
-	if len(moves) > 1 {
-		until = min(until, moves[1].Unplugged)
-	}
 	down, up := r.Downlink().Snapshot(), r.Uplink().Snapshot()
-	r.ToMobile = measure.Around(down, move.Unplugged, until, measure.Longest(down, move.Unplugged))
-	r.FromMobile = measure.Around(up, move.Unplugged, until, measure.Longest(up, move.Unplugged))
+	r.ToMobile = measure.Around(down, move.Unplugged, closed, measure.Longest(down, move.Unplugged))
+	r.FromMobile = measure.Around(up, move.Unplugged, closed, measure.Longest(up, move.Unplugged))
 }
 
 // terminations finds how those flows ended that the mobile node was to end.

@@ -29,7 +29,7 @@ type Flow struct {
 	Holder      string
 	// Before is what the mobile node said of the flow just before the first move, After at the end; nil if nothing.
 	Before, After *control.Flow
-	// ToMobile and FromMobile are the silences of the first move.
+	// ToMobile and FromMobile are the silences that began with the first move.
 	ToMobile, FromMobile measure.Silence
 	// PathBefore and PathAfter are round trips in the second before the first move, and in the flow's last.
 	PathBefore, PathAfter RoundTrips

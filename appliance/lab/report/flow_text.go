@@ -23,8 +23,8 @@ func (t *writer) flows(r *Result) {
 	t.columns(rows)
 	t.printf("  Milliseconds. Round trips are medians of the second before the move and of the flow's last: inside the flow (what was\n" +
 		"  written until it arrived, both ways), through the home agent and direct. Silent is the longest time without an arrival\n" +
-		"  around the move, which TCP's own retransmission timer can make longer than the path's. First is connect().\n")
-	rows = [][]string{{"", "first", "before: flow", "home", "direct", "after: flow", "home", "direct", "silent down", "silent up"}}
+		"  around the move, which TCP's own retransmission timer can make longer than the path's.\n")
+	rows = [][]string{{"", "connect()", "before: flow", "home", "direct", "after: flow", "home", "direct", "silent down", "silent up"}}
 	for _, f := range r.Flows {
 		row := []string{f.Name}
 		if f.Session == nil {

@@ -58,6 +58,45 @@ func TestParse(t *testing.T) {
 	}
 }
 
+// flowTOML is a sound flow and echo with one thing replaced.
+func flowTOML(old, replacement string) string {
+	return strings.Replace(`
+[[flow]]
+name = "f"
+program = "stream"
+from = "mn"
+to = "cn"
+to_address = "2001:db8::2"
+rate = "1Mbit"
+expect = "reset"
+[[echo]]
+name = "e"
+path = "direct"
+from = "mn"
+interface = "eth0"
+to = "cn"
+to_address = "2001:db8::2"
+`, old, replacement, 1)
+}
+
+func TestFlows(t *testing.T) {
+	lab, err := Parse("x.toml", []byte(sound+flowTOML("", "")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := lab.Flows[0]
+	if f.Port == 0 || f.Expect != ResetFate || lab.Echoes[0].Spacing.Std() != 20*time.Millisecond {
+		t.Errorf("%+v, %+v", f, lab.Echoes[0])
+	}
+	if mobile, correspondent := lab.Mobile(f); mobile != "mn" || correspondent != "cn" {
+		t.Errorf("mobile end %s, other end %s", mobile, correspondent)
+	}
+	f.From, f.To = f.To, f.From
+	if mobile, correspondent := lab.Mobile(f); mobile != "mn" || correspondent != "cn" {
+		t.Errorf("mobile end %s, other end %s of a flow that the correspondent opens", mobile, correspondent)
+	}
+}
+
 // Each mistake must be named with the place.
 func TestMistakes(t *testing.T) {
 	for _, c := range []struct{ name, text, want string }{
@@ -80,6 +119,15 @@ func TestMistakes(t *testing.T) {
 		{"offload", "offload = \"some\"\n" + sound, "expected none, receive or full"},
 		{"download without rate", sound + "[[download]]\nname=\"d\"\nfrom=\"cn\"\nto=\"mn\"\nfrom_address=\"::1\"\nto_address=\"::1\"\n", "rate is missing"},
 		{"baseline", sound + "[[bulk]]\nname=\"d\"\nfrom=\"cn\"\nto=\"mn\"\nfrom_address=\"::1\"\nto_address=\"::1\"\nbaseline=\"e\"\n", "there is no bulk \"e\""},
+		{"flow program", sound + flowTOML("program = \"stream\"", "program = \"chat\""), "flow f: program: found \"chat\", expected stream or exchanges"},
+		{"flow rate", sound + flowTOML("rate = \"1Mbit\"", ""), "flow f: rate is missing"},
+		{"flow node", sound + flowTOML("to = \"cn\"", "to = \"nc\""), "flow f: to: there is no node \"nc\""},
+		{"flow address", sound + flowTOML("to_address = \"2001:db8::2\"", ""), "flow f: to_address must be"},
+		{"flow fate", sound + flowTOML("\"reset\"", "\"dies\""), "expected survives or reset"},
+		{"exchanges reset", sound + flowTOML("\"stream\"", "\"exchanges\""), "flow f: expect: exchanges cannot be reset"},
+		{"echo path", sound + flowTOML("\"direct\"", "\"scenic\""), "echo e: path: found \"scenic\""},
+		{"echo source", sound + flowTOML("interface = \"eth0\"", ""), "echo e: one of from_address and interface"},
+		{"await", sound + "[[await]]\nnode = \"mn\"\n", "await 1: directory: found 0"},
 		{"no nodes", "", "at least one [[node]]"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
