@@ -37,7 +37,35 @@ func EchoRoundTrip(trips []traffic.RoundTrip, w Window) time.Duration {
 const (
 	FlowsTerminated = "flows-terminated"
 	BindingDeleted  = "binding-deleted"
+	AddressLent     = "dhoa-lent"
 )
+
+// Lease is an address that an anchor has lent to a node; GivenBack is 0 if it still had it at the end.
+type Lease struct {
+	Address         netip.Addr
+	Lent, GivenBack int64
+}
+
+// Leases finds in events what was lent to a node and when it was given back, in order.
+func Leases(events []Event, node string) (out []Lease) {
+	for _, e := range events {
+		address, err := netip.ParseAddr(e.Home)
+		if err != nil {
+			continue
+		}
+		if e.Node == node && e.Kind == AddressLent {
+			out = append(out, Lease{Address: address, Lent: e.Time.UnixNano()})
+		}
+		if e.Node != node && e.Kind == BindingDeleted {
+			for i := range out {
+				if out[i].Address == address && out[i].GivenBack == 0 {
+					out[i].GivenBack = e.Time.UnixNano()
+				}
+			}
+		}
+	}
+	return out
+}
 
 // Termination is how the mobile node ended a flow, as times of the wall clock; 0 is never.
 type Termination struct {

@@ -2,6 +2,7 @@ package measure
 
 import (
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -47,5 +48,20 @@ func TestTerminate(t *testing.T) {
 	}
 	if _, both := Since(got.Judged, got.Told); both {
 		t.Error("never told, and yet there is a time since")
+	}
+}
+
+func TestLeases(t *testing.T) {
+	const one, two = "2001:db8:d::1", "2001:db8:d::2"
+	at := func(ms int64, node, kind, home string) Event {
+		return Event{Node: node, Time: time.Unix(0, ms*msec), Kind: kind, Home: home}
+	}
+	got := Leases([]Event{
+		at(1, "mn", AddressLent, one), at(2, "mn", AddressLent, two), at(3, "dhp", BindingDeleted, two),
+		at(4, "other", AddressLent, one), at(5, "mn", AddressLent, two), at(6, "mn", BindingDeleted, one),
+	}, "mn")
+	want := []Lease{{netip.MustParseAddr(one), 1 * msec, 0}, {netip.MustParseAddr(two), 2 * msec, 3 * msec}, {netip.MustParseAddr(two), 5 * msec, 0}}
+	if !slices.Equal(got, want) {
+		t.Errorf("%+v, expected %+v", got, want)
 	}
 }

@@ -67,6 +67,11 @@ type (
 		GivenBack         *float64 `json:"address_given_back_at_ms,omitempty"`
 		ChallengeACKs     int64    `json:"challenge_acks"`
 	}
+	jsonLease struct {
+		Address   netip.Addr `json:"address"`
+		Lent      float64    `json:"lent_at_ms"`
+		GivenBack *float64   `json:"given_back_at_ms,omitempty"`
+	}
 )
 
 func (r *Result) jsonFlow(f Flow) jsonFlow {

@@ -81,9 +81,10 @@ func flowsExample() *Result {
 	lab.Expect.Flows = topology.FlowExpectations{JudgedMax: topology.Of(time.Second), ResetMax: topology.Of(100 * time.Millisecond), GivenBackMax: topology.Of(2 * time.Second)}
 	return &Result{
 		Lab: lab, Machine: "test", Began: began, Ended: began.Add(5 * time.Second),
-		Flows: []Flow{maintained, ended, exchanges},
-		Moves: []measure.Move{{Node: "mn", From: "a", To: "b", Unplugged: at(2000), Plugged: at(2001)}},
-		Names: map[netip.Addr]string{netip.MustParseAddr("2001:db8:b1::1"): "dhp1"},
+		Flows:  []Flow{maintained, ended, exchanges},
+		Moves:  []measure.Move{{Node: "mn", From: "a", To: "b", Unplugged: at(2000), Plugged: at(2001)}},
+		Leases: []measure.Lease{{Address: lent, Lent: at(90), GivenBack: at(5000)}},
+		Names:  map[netip.Addr]string{netip.MustParseAddr("2001:db8:b1::1"): "dhp1"},
 		Echoes: []Echo{{
 			Echo:  topology.Echo{Name: "cn-home", Path: topology.HomePath, To: "cn"},
 			Trips: []traffic.RoundTrip{{Sent: at(100), Took: 170 * time.Millisecond}, {Sent: at(300), Took: 171 * time.Millisecond}},
@@ -154,7 +155,7 @@ func TestFlowText(t *testing.T) {
 		"session-lasting, by rule \"everything else\"; started by the mobile node", "cn sees 2001:db8:d1::7, which dhp1 holds; the program sees 2001:db8:f::100, translated",
 		"dhp1 2001:db8:b1::1: 10.0 ms to it (measured) + 0.2 ms to the correspondent = 10.2 ms; preference 0, load 0 %: CHOSEN, lowest sum",
 		"90.0 ms to it (assumed) + unknown to the correspondent", "+0.1 ms  dhp-query-sent: one",
-		"binding -> judgement 330.0 ms -> program told 20.0 ms", "given back 1000.0 ms after", "all of them equal", "connection reset by peer", "PASSED",
+		"binding -> judgement 330.0 ms -> program told 20.0 ms", "given back 1000.0 ms after", "all of them equal", "2001:db8:d1::7  0.090  5.000       file, bounded", "connect()   12.0 ms, of which", "connection reset by peer", "PASSED",
 	} {
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("the report lacks %q", want)

@@ -44,11 +44,37 @@ func (t *writer) flows(r *Result) {
 	for _, f := range r.Flows {
 		t.flow(r, f)
 	}
+	t.leases(r)
 	if r.terminated() {
 		t.printf("  TCP segments by which the mobile node's kernel doubted a reset (challenge ACKs): %d\n\n", r.ChallengeACKs)
 	}
 	t.sequences(r.Traces)
 }
+
+// leases tells of the addresses that anchors lent.
+func (t *writer) leases(r *Result) {
+	if len(r.Leases) == 0 {
+		return
+	}
+	t.printf("  Addresses lent, in seconds since the traffic began:\n")
+	rows := [][]string{{"address", "lent", "given back", "flows"}}
+	for _, l := range r.Leases {
+		var users []string
+		for _, f := range r.Flows {
+			if f.Seen == l.Address {
+				users = append(users, f.Name)
+			}
+		}
+		back := "not before the end"
+		if l.GivenBack != 0 {
+			back = seconds(r.at(l.GivenBack))
+		}
+		rows = append(rows, []string{l.Address.String(), seconds(r.at(l.Lent)), back, strings.Join(users, ", ")})
+	}
+	t.columns(rows)
+}
+
+func seconds(ms float64) string { return fmt.Sprintf("%.3f", ms/1e3) }
 
 func (r *Result) terminated() bool {
 	for _, f := range r.Flows {
@@ -180,6 +206,9 @@ func (t *writer) flow(r *Result, f Flow) {
 			c.Steady, c.Answered, number(c.Took.Min), number(c.Took.Median), number(c.Took.Max), c.Moving, c.MovingAnswered)
 		t.printf("\n")
 		return
+	}
+	if f.PathBefore.Flow > 0 {
+		t.line("connect()", "%s, of which the round trip of the path is %s", ms(f.Session.Connect), ms(f.PathBefore.Flow))
 	}
 	down, up := f.Downlink(), f.Uplink()
 	t.line("octets", "%.2f MB to the mobile node and %.2f MB from it arrived; each compared with what was sent: %s",

@@ -26,6 +26,7 @@ type (
 		Probes      []jsonProbe    `json:"probes,omitempty"`
 		Throughput  []jsonBulk     `json:"throughput,omitempty"`
 		Flows       []jsonFlow     `json:"flows,omitempty"`
+		Leases      []jsonLease    `json:"addresses_lent,omitempty"`
 		Nodes       []jsonNode     `json:"nodes"`
 		Checks      []jsonCheck    `json:"expectations"`
 	}
@@ -142,6 +143,9 @@ func (r *Result) JSON(w io.Writer) error {
 	}
 	for _, f := range r.Flows {
 		out.Flows = append(out.Flows, r.jsonFlow(f))
+	}
+	for _, l := range r.Leases {
+		out.Leases = append(out.Leases, jsonLease{Address: l.Address, Lent: r.at(l.Lent), GivenBack: r.moment(l.GivenBack)})
 	}
 	for _, n := range r.Nodes {
 		out.Nodes = append(out.Nodes, jsonNode{

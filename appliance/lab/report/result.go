@@ -36,6 +36,8 @@ type Result struct {
 	Moves  []measure.Move
 	Traces []measure.Handoff
 	Echoes []Echo
+	// Leases are the addresses that the mobile nodes of flows had of anchors.
+	Leases []measure.Lease
 	// Names are the kedge nodes by the addresses of their links.
 	Names map[netip.Addr]string
 	// ChallengeACKs counts the TCP segments of the mobile nodes' kernels that doubt a reset's sequence number (RFC 5961
