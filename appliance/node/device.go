@@ -55,7 +55,15 @@ func (d *device) steer() error {
 	// The tunnel's MTU goes on the routes, not on the device: what comes out of the tunnel may be longer.
 	mtu := max(d.cfg.MTU-tunnelOverhead, 1280)
 	if m := d.node.cfg.MobileNode; m != nil {
-		made, err := kernel.Steering{TUN: d.cfg.Name, Home: m.HomeAddress, Destinations: m.Destinations, MTU: mtu}.Apply(journal)
+		steering := kernel.Steering{
+			TUN: d.cfg.Name, Home: m.HomeAddress, Destinations: m.Destinations, MTU: mtu, Policy: kernelPolicy(d.node.cfg.DMIPv6),
+		}
+		made, err := steering.Apply(journal)
+		d.changes = append(d.changes, made...)
+		return err
+	}
+	if c := d.node.cfg.CorrespondentNode; c != nil {
+		made, err := kernel.Steering{TUN: d.cfg.Name, Home: c.Address, MTU: d.cfg.MTU}.Apply(journal)
 		d.changes = append(d.changes, made...)
 		return err
 	}

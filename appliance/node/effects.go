@@ -70,6 +70,28 @@ func (n *Node) carryOut(now time.Time, effect signaling.Effect) {
 		if l := n.link(e.Link); l != nil {
 			l.probe(now, e.Address)
 		}
+	case signaling.Decide:
+		n.flows.decide(now, e)
+	case signaling.Choose:
+		n.flows.choose(e)
+	case signaling.Unchoose:
+		n.flows.unchoose(e)
+	case signaling.Terminate:
+		n.flows.terminate(now, e)
+	case signaling.Hint:
+		n.flows.host.hint(e)
+	case signaling.Unhint:
+		n.flows.host.unhint(e)
+	case signaling.Release:
+		n.flows.give(e.Address)
+	case signaling.Optimize:
+		n.optimize(e)
+	case signaling.Deoptimize:
+		if e.Mobile {
+			n.engine.RemoveOptimized(e.Home, e.Correspondent)
+		} else {
+			n.engine.RemoveCorrespondentBinding(e.Home, e.Correspondent)
+		}
 	case signaling.Report:
 		n.report(now, e)
 	default:
@@ -79,11 +101,19 @@ func (n *Node) carryOut(now time.Time, effect signaling.Effect) {
 
 // hold has the engine know an address of the mobile node that no tunnel leads to now, so that signalling for it arrives.
 func (n *Node) hold(home netip.Prefix) {
-	n.native = ""
-	n.routes()
+	if n.isHome(home) {
+		n.native = ""
+		n.routes()
+	}
 	if err := n.engine.BindMobile(home, forwarding.Tunnel{Down: true}); err != nil {
 		n.log.Error("home address", "home", home, "error", err)
 	}
+}
+
+// isHome reports whether what is bound is the home address, which alone decides whether this node is at home.
+func (n *Node) isHome(p netip.Prefix) bool {
+	m := n.cfg.MobileNode
+	return m != nil && p == netip.PrefixFrom(m.HomeAddress, 128)
 }
 
 func (n *Node) bind(b signaling.Bind) {
@@ -95,6 +125,8 @@ func (n *Node) bind(b signaling.Bind) {
 	bind := n.engine.BindAnchored
 	if b.Mobile {
 		bind = n.engine.BindMobile
+	}
+	if b.Mobile && n.isHome(b.Home) {
 		n.native = ""
 		if b.Native {
 			n.native = b.Link
@@ -103,6 +135,23 @@ func (n *Node) bind(b signaling.Bind) {
 	}
 	if err := bind(b.Home, t); err != nil {
 		n.log.Error("binding not made", "home", b.Home, "error", err)
+	}
+}
+
+// optimize has packets go past the home agent.
+func (n *Node) optimize(e signaling.Optimize) {
+	var err error
+	if e.Mobile {
+		o := forwarding.Optimized{CareOf: e.CareOf}
+		if l := n.link(e.Link); l != nil {
+			o.Via, o.Port, o.NextHop = true, l.id, e.Router
+		}
+		err = n.engine.SetOptimized(e.Home, e.Correspondent, o)
+	} else {
+		err = n.engine.SetCorrespondentBinding(e.Home, e.CareOf, e.Correspondent)
+	}
+	if err != nil {
+		n.log.Error("route optimisation", "home", e.Home, "correspondent", e.Correspondent, "error", err)
 	}
 }
 
@@ -180,6 +229,13 @@ func (n *Node) signal(s *forwarding.Signal, _ time.Time) {
 		event = signaling.UnverifiedHomeAddress{Source: s.Source, Destination: s.Destination, HomeAddress: s.HomeAddress}
 	}
 	n.loop.offer(func(now time.Time) { n.event(now, event) })
+}
+
+// newsOfFlows implements receiver.
+func (n *Node) newsOfFlows() {
+	if n.flows != nil {
+		n.flows.wake()
+	}
 }
 
 // toHost implements receiver.

@@ -17,8 +17,10 @@ type machine interface {
 // machine needs a lock. What the network can cause without limit (received signalling) is offered and may be refused;
 // what the host does (link events, commands) is posted and waits its turn.
 type loop struct {
-	posted   chan func(now time.Time)
-	offered  chan func(now time.Time)
+	posted  chan func(now time.Time)
+	offered chan func(now time.Time)
+	// woken is for the one waker that never has more than one call outstanding, so that it is never lost.
+	woken    chan func(now time.Time)
 	machines []machine
 	// Refused counts offers that found the queue full.
 	Refused atomic.Uint64
@@ -30,7 +32,7 @@ const (
 )
 
 func newLoop() *loop {
-	return &loop{posted: make(chan func(time.Time), postedBacklog), offered: make(chan func(time.Time), offeredBacklog)}
+	return &loop{posted: make(chan func(time.Time), postedBacklog), offered: make(chan func(time.Time), offeredBacklog), woken: make(chan func(time.Time), 1)}
 }
 
 // post waits until the loop has taken f, or ctx ends.
@@ -66,6 +68,9 @@ func (l *loop) offer(f func(now time.Time)) {
 	}
 }
 
+// wake hands f over, which the caller does not do again before f has begun.
+func (l *loop) wake(f func(now time.Time)) { l.woken <- f }
+
 // run works until done says so, which is asked after each step, or ctx ends.
 func (l *loop) run(ctx context.Context, done func() bool) {
 	timer := time.NewTimer(time.Hour)
@@ -76,6 +81,8 @@ func (l *loop) run(ctx context.Context, done func() bool) {
 		case <-ctx.Done():
 			return
 		case f := <-l.posted:
+			f(time.Now())
+		case f := <-l.woken:
 			f(time.Now())
 		case f := <-l.offered:
 			f(time.Now())

@@ -61,6 +61,8 @@ type Node struct {
 	trace   *control.Trace
 
 	role role
+	// flows is nil unless a mobile node picks anchors per service flow.
+	flows *flows
 	// native is the link on which a mobile node is at home; empty while it is away.
 	native string
 	// chores are goroutines that do what the loop does not wait for; they end before the journal is closed.
@@ -101,6 +103,12 @@ func Run(ctx context.Context, cfg *config.Config, log *slog.Logger) (err error) 
 		return err
 	}
 	defer func() { err = errors.Join(err, n.role.close()) }()
+	if cfg.DMIPv6 != nil {
+		if n.flows, err = newFlows(n); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, n.flows.close()) }()
+	}
 	if err := n.openHost(); err != nil {
 		return err
 	}
@@ -126,6 +134,7 @@ func Run(ctx context.Context, cfg *config.Config, log *slog.Logger) (err error) 
 		n.closeLinks()
 		return explain(err)
 	}
+	n.begin(time.Now()) // before the first packet, which may belong to a flow of an earlier run
 	if n.device != nil {
 		run("TUN device", n.device.run)
 	}
@@ -154,18 +163,28 @@ func unauthenticated(cfg *config.Config) bool {
 	return h != nil && (h.AllowUnauthenticated || slices.ContainsFunc(h.MobileNodes, isOpen))
 }
 
-// work runs the loop until ctx ends and the role has said farewell, or something fails.
-func (n *Node) work(ctx, running context.Context) error {
+// begin takes up what an earlier run left.
+func (n *Node) begin(now time.Time) {
 	if m := n.cfg.MobileNode; m != nil {
 		n.hold(netip.PrefixFrom(m.HomeAddress, 128))
 	}
-	n.serveDiscovery(time.Now())
-	effects, err := n.role.start(time.Now())
+	effects, err := n.role.start(now)
 	if err != nil {
 		n.log.Warn("restored with loss", "error", err)
 	}
-	n.carryOutAll(time.Now(), effects)
+	n.carryOutAll(now, effects)
+	if n.flows != nil {
+		n.flows.restore(now, n.role.(*mobileNode).holds)
+	}
+}
+
+// work runs the loop until ctx ends and the role has said farewell, or something fails.
+func (n *Node) work(ctx, running context.Context) error {
+	n.serveDiscovery(time.Now())
 	n.loop.machines = append(n.loop.machines, roleMachine{n})
+	if n.flows != nil {
+		n.loop.machines = append(n.loop.machines, n.flows)
+	}
 	for _, l := range n.links {
 		n.loop.machines = append(n.loop.machines, l)
 	}

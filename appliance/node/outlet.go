@@ -54,6 +54,9 @@ func (o *outlet) hand(r *forwarding.Result, now time.Time) {
 	for i := range r.Signals {
 		o.to.signal(&r.Signals[i], now)
 	}
+	if r.News {
+		o.to.newsOfFlows()
+	}
 }
 
 // sendHost is send for a packet of the gVisor host, which is copied.

@@ -48,6 +48,8 @@ type receiver interface {
 	// toHostLater is toHost for callers that the host may have called.
 	toHostLater(p *packet.Packet)
 	signal(s *forwarding.Signal, now time.Time)
+	// newsOfFlows says that the engine has news of flows.
+	newsOfFlows()
 }
 
 // pump carries packets from one link through the engine, until the link is closed. Errors that pass are waited out.
@@ -64,6 +66,9 @@ func pump(ctx context.Context, l netstack.Link, id forwarding.PortID, w *forward
 			}
 			for i := range r.Signals {
 				to.signal(&r.Signals[i], now)
+			}
+			if r.News {
+				to.newsOfFlows()
 			}
 		}
 		switch {

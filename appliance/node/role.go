@@ -8,9 +8,12 @@ import (
 	"kedge/config"
 	"kedge/signaling"
 	"kedge/signaling/auth"
+	"kedge/signaling/directory"
+	"kedge/signaling/dmipv6"
 	"kedge/signaling/homeagent"
 	"kedge/signaling/mobilenode"
 	"kedge/signaling/movement"
+	"kedge/signaling/routeoptimization"
 )
 
 // role is what a node is: a state machine and what is shown of it.
@@ -51,11 +54,33 @@ var operators = map[signaling.ReportKind]bool{
 	homeagent.BindingRestored:       true,
 	homeagent.BindingUpdateRefused:  true,
 	homeagent.BindingStoreFailed:    true,
+	directory.Advertised:            true,
+	directory.Withdrawn:             true,
+	directory.Expired:               true,
+	directory.AdvertisementRefused:  true,
+	dmipv6.DHoALent:                 true,
+	dmipv6.DHoARestored:             true,
+	dmipv6.DHoAReturned:             true,
+	dmipv6.DHoALost:                 true,
+	dmipv6.DHPSkipped:               true,
+	dmipv6.DirectoryUnusable:        true,
+	dmipv6.FlowsTerminated:          true,
+	dmipv6.PathSwitched:             true,
+	dmipv6.StoreFailed:              true,
+	routeoptimization.Optimized:     true,
+	routeoptimization.Tunnelled:     true,
+	routeoptimization.Failed:        true,
+	routeoptimization.Unsupported:   true,
 }
 
 func newRole(c *config.Config) (role, error) {
-	if c.MobileNode != nil {
+	switch {
+	case c.MobileNode != nil:
 		return newMobileNode(c)
+	case c.HomeProxy != nil:
+		return newHomeProxy(c)
+	case c.CorrespondentNode != nil:
+		return newCorrespondentNode(c)
 	}
 	return newHomeAgent(c)
 }
@@ -66,4 +91,22 @@ func association(a config.SecurityAssociation, identifier string) auth.Associati
 		algorithm = auth.HMACSHA1
 	}
 	return auth.Association{SPI: a.SPI, Algorithm: algorithm, Key: a.Key, Window: a.TimestampWindow, Identifier: identifier}
+}
+
+// earliest is the first of times that are not zero; zero if all are.
+func earliest(times ...time.Time) (first time.Time) {
+	for _, t := range times {
+		if !t.IsZero() && (first.IsZero() || t.Before(first)) {
+			first = t
+		}
+	}
+	return first
+}
+
+// inMilliseconds writes a round trip for the control API: below 0 if it is not known.
+func inMilliseconds(d time.Duration) float64 {
+	if d < 0 {
+		return -1
+	}
+	return d.Seconds() * 1000
 }
