@@ -78,11 +78,8 @@ func (w *Worker) flowErrorIn(p *packet.Packet, h *ip6.Header, translated bool) b
 	return true
 }
 
-// quoted finds the flow of a quoted packet. Only echoes that the mobile node asks for may be translated.
+// quoted finds the flow of a quoted packet.
 func (w *Worker) quoted(k *flow.Key) *flow.Flow {
-	if k.Protocol == ip6.ICMP {
-		k.RemotePort = 0
-	}
 	t := k.Tuple()
 	return w.state.flows.table.Lookup(&t)
 }

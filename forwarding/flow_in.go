@@ -57,7 +57,7 @@ func (w *Worker) flowInTranslated(f *flow.Flow, p *packet.Packet, h *ip6.Header,
 		w.drop(DropNotTranslated)
 		return false
 	}
-	w.state.flows.table.Saw(w.now, f, false, p.Bytes(), h.UpperOffset)
+	w.state.flows.table.Saw(w.now, f, false, p.Bytes(), h)
 	w.count(TranslatedIn, 1)
 	return true
 }
@@ -97,7 +97,7 @@ func (w *Worker) mine(f *flow.Flow, p *packet.Packet, h *ip6.Header, t *Tunnel) 
 		w.lateIn(p, h, t)
 		return false
 	}
-	w.state.flows.table.Saw(w.now, f, false, p.Bytes(), h.UpperOffset)
+	w.state.flows.table.Saw(w.now, f, false, p.Bytes(), h)
 	return true
 }
 

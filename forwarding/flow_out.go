@@ -28,9 +28,9 @@ func translatable(protocol uint8) bool {
 	return protocol == ip6.TCP || protocol == ip6.UDP || protocol == ip6.ICMP
 }
 
-// flowOut sends a packet of the host from an address that binding b holds.
-func (w *Worker) flowOut(p *packet.Packet, h *ip6.Header, b *binding, from origin) {
-	if w.facts(h.Source).role(w.state) == flow.Translation {
+// flowOut sends a packet of the host from an address that binding b holds and whose role this is.
+func (w *Worker) flowOut(p *packet.Packet, h *ip6.Header, b *binding, role flow.Role, from origin) {
+	if role == flow.Translation {
 		// The host does not hold it, and could collide with what is translated to it.
 		w.refuse(p, h, from)
 		return
@@ -56,12 +56,12 @@ func (w *Worker) flowOut(p *packet.Packet, h *ip6.Header, b *binding, from origi
 		return
 	}
 	table := w.state.flows.table
-	table.Saw(w.now, f, true, p.Bytes(), h.UpperOffset)
+	table.Saw(w.now, f, true, p.Bytes(), h)
 	if h.FirstFragment {
 		w.remember(p, h, f)
 	}
 	for v.State == flow.Holding {
-		switch table.Hold(w.now, f, p) {
+		switch table.Hold(f, p) {
 		case flow.Queued:
 			w.count(HeldPackets, 1)
 			return
@@ -70,6 +70,10 @@ func (w *Worker) flowOut(p *packet.Packet, h *ip6.Header, b *binding, from origi
 			return
 		}
 		v = f.Verdict()
+	}
+	if v.State == flow.InUse && !v.Translate {
+		w.reverse(p, h, &b.Tunnel, from)
+		return
 	}
 	w.reverseAs(p, h, v, from)
 }

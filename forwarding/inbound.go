@@ -155,9 +155,10 @@ func (w *Worker) fromHost(p *packet.Packet, in PortID) {
 		w.toHost(p)
 		return
 	}
-	if b := w.facts(h.Source).mobile(s); b != nil {
+	if of := w.facts(h.Source); of.mobile(s) != nil {
+		b := of.m
 		if s.flows != nil {
-			w.flowOut(p, h, b, from)
+			w.flowOut(p, h, b, of.role(s), from)
 			return
 		}
 		w.reverse(p, h, &b.Tunnel, from)

@@ -49,7 +49,7 @@ const (
 )
 
 // Hold puts a copy of a packet behind those that wait.
-func (t *Table) Hold(now time.Duration, f *Flow, p *packet.Packet) HoldResult {
+func (t *Table) Hold(f *Flow, p *packet.Packet) HoldResult {
 	s := t.shard(uint32(f.number & hashMask))
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -60,7 +60,6 @@ func (t *Table) Hold(now time.Duration, f *Flow, p *packet.Packet) HoldResult {
 	case q == nil:
 		return Decided
 	}
-	f.seen.Store(tick(now))
 	limits, n := &t.config.Hold, p.Len()
 	if len(q.packets) >= limits.Packets || len(q.packets) > 0 && q.octets+n > limits.Octets {
 		t.stats[HoldOverflows].Add(1)

@@ -258,8 +258,9 @@ func (t *Table) remove(s *shard, f *Flow, why Event, now time.Duration) {
 	t.tell(why, f, now)
 }
 
-// Saw takes a packet of a flow into account: b with header h, from the host if outbound.
-func (t *Table) Saw(now time.Duration, f *Flow, outbound bool, b []byte, upperOffset int) {
+// Saw takes a packet of a flow into account: b with header h, from the host if outbound. What TCP segments say that come in
+// fragments is passed over.
+func (t *Table) Saw(now time.Duration, f *Flow, outbound bool, b []byte, h *ip6.Header) {
 	way := 1
 	if outbound {
 		way = 0
@@ -270,8 +271,8 @@ func (t *Table) Saw(now time.Duration, f *Flow, outbound bool, b []byte, upperOf
 		f.seen.Store(k)
 	}
 	flags := uint32(sawOut << way)
-	if f.tuple.protocol == ip6.TCP && upperOffset+tcpHeaderLength <= len(b) {
-		flags |= f.segment(b[upperOffset:], way)
+	if f.tuple.protocol == ip6.TCP && !h.Fragmented && h.UpperOffset+tcpHeaderLength <= len(b) {
+		flags |= f.segment(b[h.UpperOffset:], way)
 	}
 	if before := f.flags.Load(); before&flags != flags {
 		after := f.flags.Or(flags) | flags

@@ -30,6 +30,9 @@ func (s TCPState) String() string { return tcpStateNames[s] }
 const (
 	tcpHeaderLength = 20
 
+	// maxFirstFlight is more than a host sends before its SYN has been acknowledged, in octets.
+	maxFirstFlight = 1 << 18
+
 	tcpFIN = 0x01
 	tcpSYN = 0x02
 	tcpRST = 0x04
@@ -106,6 +109,11 @@ func (f *Flow) segment(b []byte, way int) (flags uint32) {
 	}
 	if control&tcpACK != 0 {
 		acknowledged := binary.BigEndian.Uint32(b[8:])
+		// Whoever invents the source of a handshake does not know what the host answered.
+		if way == 1 && f.initiator == Correspondent && known&knownOut != 0 && known&(ackOut<<inward) == 0 &&
+			sender.Load()-acknowledged > maxFirstFlight {
+			return 0
+		}
 		if known&(knownOut<<(1-way)) == 0 {
 			sender.Store(acknowledged)
 			flags |= knownOut << (1 - way)

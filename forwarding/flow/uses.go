@@ -49,6 +49,8 @@ func (t *Table) SetRole(a netip.Addr, role Role) error {
 		return ErrRole
 	}
 	x.role = role
+	u.mark(a, x)
+	t.news.pending.Store(true)
 	return nil
 }
 

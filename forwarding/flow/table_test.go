@@ -1,0 +1,447 @@
+package flow
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"kedge/forwarding/ip6"
+)
+
+// model is a table as simple as can be.
+type model struct {
+	flows map[Key]*Flow
+	uses  map[netip.Addr]int
+}
+
+func (m *model) check(t *testing.T, table *Table) {
+	t.Helper()
+	if table.Len() != len(m.flows) {
+		t.Fatalf("%d flows, want %d", table.Len(), len(m.flows))
+	}
+	for _, a := range []netip.Addr{home, lent, other} {
+		if n := table.Uses(a); n != m.uses[a] {
+			t.Fatalf("%v is used by %d flows, want %d", a, n, m.uses[a])
+		}
+	}
+}
+
+func TestAgainstModel(t *testing.T) {
+	for seed := range uint64(20) {
+		r := rand.New(rand.NewPCG(seed, 1))
+		table := NewTable(Config{MaxFlows: 1 << 20}, epoch)
+		if err := errors.Join(table.SetRole(lent, Translation), table.SetRole(other, Host)); err != nil {
+			t.Fatal(err)
+		}
+		m := model{map[Key]*Flow{}, map[netip.Addr]int{}}
+		now := time.Duration(0)
+		randomKey := func() Key { return key(ip6.UDP, uint16(r.IntN(3000)), 53) }
+		for range 20000 {
+			now += time.Duration(r.IntN(10)) * time.Millisecond
+			k := randomKey()
+			switch r.IntN(10) {
+			case 0, 1, 2, 3: // insert
+				o := opening(k)
+				address := home
+				if r.IntN(2) == 0 {
+					address = lent
+					o.Verdict = &Verdict{State: InUse, Address: lent, Translate: true, Decision: 9}
+				}
+				f, created, err := table.Insert(now, o)
+				if err != nil || created != (m.flows[k] == nil) || !created && f != m.flows[k] {
+					t.Fatalf("insert %v: %v %v", k, created, err)
+				}
+				if created {
+					m.flows[k] = f
+					m.uses[address]++
+				}
+			case 4: // terminate
+				if f := m.flows[k]; f != nil {
+					address := f.Verdict().Address
+					if _, alive := table.Terminate(now, f); alive {
+						m.uses[address]--
+					}
+				}
+			case 5: // new connection over a terminated one
+				o := opening(k)
+				o.Opens = true
+				old := m.flows[k]
+				f, created, err := table.Insert(now, o)
+				if err != nil || created != (old == nil || old.Finished()) {
+					t.Fatalf("reopen %v: %v %v", k, created, err)
+				}
+				if created {
+					m.flows[k] = f
+					m.uses[home]++
+				}
+			case 6: // remove
+				if f := m.flows[k]; f != nil {
+					s := table.shard(uint32(f.number & hashMask))
+					s.mu.Lock()
+					if v := f.Verdict(); v.State == InUse {
+						m.uses[v.Address]--
+					}
+					table.remove(s, f, Ended, now)
+					s.mu.Unlock()
+					delete(m.flows, k)
+				}
+			default:
+				tuple := k.Tuple()
+				f := table.Lookup(&tuple)
+				if f != m.flows[k] {
+					t.Fatalf("lookup %v: %v, want %v", k, f, m.flows[k])
+				}
+				if f != nil && (f.Key() != k || table.Find(f.Number()) != f) {
+					t.Fatalf("%v is %v, or not found as %d", k, f.Key(), f.Number())
+				}
+			}
+		}
+		m.check(t, table)
+		seen := map[Key]bool{}
+		for _, s := range table.All(nil, 0, nil) {
+			if m.flows[s.Key] == nil || seen[s.Key] {
+				t.Fatalf("%v should not be there", s.Key)
+			}
+			seen[s.Key] = true
+		}
+		if len(seen) != len(m.flows) {
+			t.Fatalf("All has %d flows, want %d", len(seen), len(m.flows))
+		}
+		if n := len(table.All(nil, 10, nil)); n != 10 {
+			t.Errorf("%d, want 10", n)
+		}
+	}
+}
+
+// Lookups must find what is there all the time, whatever else changes.
+func TestConcurrent(t *testing.T) {
+	table := NewTable(Config{MaxFlows: 1 << 20}, epoch)
+	if err := table.SetRole(lent, Translation); err != nil {
+		t.Fatal(err)
+	}
+	var stay []Tuple
+	for i := range 500 {
+		stay = append(stay, key(ip6.UDP, uint16(i), 1).Tuple())
+		insert(t, table, time.Hour, opening(stay[i].Key()))
+	}
+	var changers, readers sync.WaitGroup
+	for w := range 3 {
+		changers.Add(1)
+		go func() {
+			defer changers.Done()
+			for i := range 4000 {
+				now := time.Duration(i) * time.Millisecond
+				k := key(ip6.UDP, uint16(i%2000), uint16(2+i/2000))
+				o := waiting(k)
+				if w == 1 {
+					o.Verdict = &Verdict{State: InUse, Address: lent, Translate: true}
+				}
+				f, _, err := table.Insert(now, o)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				table.Hold(f, octets(50))
+				saw(table, now, f, w == 0)
+				switch i % 3 {
+				case 0:
+					table.Terminate(now, f)
+				case 1:
+					for done := false; !done; {
+						_, _, done = table.Drain(now, f, &Verdict{State: InUse, Address: lent, Translate: true}, nil)
+					}
+				}
+				table.Sweep(now+time.Hour, 3)
+				if i%100 == 0 {
+					table.TakeNews(nil)
+					table.All(nil, 10, nil)
+					table.Matching(lent, -1, nil)
+				}
+			}
+		}()
+	}
+	stop := make(chan struct{})
+	readers.Add(1)
+	go func() {
+		defer readers.Done()
+		for {
+			for i := range stay {
+				f := table.Lookup(&stay[i])
+				if f == nil {
+					t.Errorf("lost %v", stay[i].Key())
+					return
+				}
+				saw(table, time.Hour, f, true)
+			}
+			select {
+			case <-stop:
+				return
+			default:
+			}
+		}
+	}()
+	changers.Wait()
+	close(stop)
+	readers.Wait()
+	if table.Terminate(0, table.Lookup(&stay[0])); table.Len() < 500 {
+		t.Errorf("%d flows left", table.Len())
+	}
+}
+
+// What one worker makes while another makes the same is one flow.
+func TestConcurrentInsertIsOneFlow(t *testing.T) {
+	table := NewTable(Config{}, epoch)
+	var wait sync.WaitGroup
+	numbers := make([][]uint64, 4)
+	for w := range numbers {
+		wait.Add(1)
+		go func() {
+			defer wait.Done()
+			for i := range 3000 {
+				f, _, err := table.Insert(0, opening(key(ip6.UDP, uint16(i), 9)))
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				numbers[w] = append(numbers[w], f.Number())
+			}
+		}()
+	}
+	wait.Wait()
+	for w := range numbers {
+		if !slices.Equal(numbers[w], numbers[0]) {
+			t.Fatal("workers have different flows")
+		}
+	}
+	if table.Len() != 3000 || table.Uses(home) != 3000 {
+		t.Errorf("%d flows, %d uses", table.Len(), table.Uses(home))
+	}
+}
+
+func TestFloodSparesWhatIsEstablished(t *testing.T) {
+	const limit = 2000
+	table := NewTable(Config{MaxFlows: limit}, epoch)
+	var good []Tuple
+	for i := range 500 {
+		k := key(ip6.TCP, uint16(i), 80)
+		establish(table, 0, insert(t, table, 0, opening(k)))
+		u := key(ip6.UDP, uint16(i), 53)
+		f := insert(t, table, 0, opening(u))
+		saw(table, 0, f, true)
+		saw(table, 0, f, false)
+		good = append(good, k.Tuple(), u.Tuple())
+	}
+	now := 10 * time.Second
+	for i := range 50000 {
+		k := Key{Local: home, Remote: remote, Protocol: []uint8{ip6.TCP, ip6.UDP}[i%2], LocalPort: uint16(i), RemotePort: uint16(1000 + i>>16)}
+		o := opening(k)
+		o.Initiator = Correspondent
+		f := insert(t, table, now, o)
+		if k.Protocol == ip6.TCP {
+			tcp(table, now, f, false, 1, 0, tcpSYN, 0)
+			tcp(table, now, f, true, uint32(i)<<20, 2, tcpSYN|tcpACK, 0)
+			tcp(table, now, f, false, 2, 0x80000001, tcpACK, 0) // guessed
+		} else {
+			saw(table, now, f, false)
+		}
+		now += 10 * time.Microsecond
+	}
+	if table.Len() != limit {
+		t.Errorf("%d flows, want %d", table.Len(), limit)
+	}
+	for i := range good {
+		if table.Lookup(&good[i]) == nil {
+			t.Fatalf("the flood put out %v", good[i].Key())
+		}
+	}
+	if n := table.Stats()[Evictions]; n != 50000+1000-limit {
+		t.Errorf("%d evictions", n)
+	}
+}
+
+func TestFullOfEstablished(t *testing.T) {
+	table := NewTable(Config{MaxFlows: 100}, epoch)
+	for i := range 100 {
+		establish(table, time.Duration(i)*time.Second, insert(t, table, time.Duration(i)*time.Second, opening(key(ip6.TCP, uint16(i), 80))))
+	}
+	if _, _, err := table.Insert(200*time.Second, opening(key(ip6.TCP, 1000, 80))); !errors.Is(err, ErrFull) {
+		t.Fatalf("got %v, want ErrFull", err)
+	}
+	if n := table.Stats()[Refused]; n != 1 || table.Len() != 100 {
+		t.Errorf("%d refused, %d flows", n, table.Len())
+	}
+	// Idle for longer than five minutes, they go.
+	var made int
+	for i := range 200 {
+		if _, _, err := table.Insert(10*time.Minute, opening(key(ip6.TCP, uint16(1000+i), 80))); err == nil {
+			made++
+		}
+	}
+	if made == 0 || table.Len() > 100 {
+		t.Errorf("%d made, %d flows", made, table.Len())
+	}
+}
+
+func TestEvictsOldestFirst(t *testing.T) {
+	table := NewTable(Config{MaxFlows: 1000}, epoch)
+	for i := range 1000 {
+		insert(t, table, time.Duration(i)*time.Second, opening(key(ip6.UDP, uint16(i), 1)))
+	}
+	for i := range 300 {
+		insert(t, table, 2000*time.Second, opening(key(ip6.UDP, uint16(i), 2)))
+	}
+	// Each shard gives its oldest in turn, so that the order is that of age but for the spread over the shards.
+	var sum, n int
+	for i := range 1000 {
+		tuple := key(ip6.UDP, uint16(i), 1).Tuple()
+		if table.Lookup(&tuple) == nil {
+			sum += i
+			n++
+		}
+	}
+	if n < 290 || sum/n > 300 {
+		t.Errorf("%d flows went, %d s old of 1000 on average", n, 1000-sum/max(n, 1))
+	}
+}
+
+func TestRoles(t *testing.T) {
+	table := NewTable(Config{}, epoch)
+	translated := opening(key(ip6.UDP, 1, 1))
+	translated.Verdict = &Verdict{State: InUse, Address: lent, Translate: true}
+	if _, _, err := table.Insert(0, translated); !errors.Is(err, ErrRole) {
+		t.Fatalf("translated to an address without a role: %v", err)
+	}
+	if table.SetRole(lent, Translation) != nil {
+		t.Fatal("role refused")
+	}
+	direct := opening(Key{Local: lent, Remote: remote, Protocol: ip6.UDP, LocalPort: 1, RemotePort: 1})
+	if _, _, err := table.Insert(0, direct); !errors.Is(err, ErrRole) {
+		t.Fatalf("used by the host: %v", err)
+	}
+	f := insert(t, table, 0, translated)
+	if table.Len() != 1 {
+		t.Errorf("%d flows: refused ones are counted", table.Len())
+	}
+	if err := table.SetRole(lent, Host); !errors.Is(err, ErrRole) {
+		t.Fatalf("role changed under a flow: %v", err)
+	}
+	table.Terminate(0, f)
+	if err := table.SetRole(lent, Host); err != nil {
+		t.Fatal(err)
+	}
+	insert(t, table, 0, direct)
+	if err := table.SetRole(lent, Translation); !errors.Is(err, ErrRole) {
+		t.Fatalf("role changed under the host: %v", err)
+	}
+}
+
+func TestAddressNews(t *testing.T) {
+	table := NewTable(Config{}, epoch)
+	if err := table.SetRole(lent, Translation); err != nil {
+		t.Fatal(err)
+	}
+	take := func() (told []string) {
+		for _, n := range table.TakeNews(nil) {
+			if n.Event == AddressUsed {
+				told = append(told, fmt.Sprint(n.Address, n.Flows))
+			}
+		}
+		return told
+	}
+	var flows []*Flow
+	for i := range 3 {
+		o := opening(key(ip6.UDP, uint16(i), 1))
+		o.Verdict = &Verdict{State: InUse, Address: lent, Translate: true}
+		flows = append(flows, insert(t, table, 0, o))
+	}
+	if got := take(); !slices.Equal(got, []string{lent.String() + " 3"}) {
+		t.Errorf("told %v", got)
+	}
+	table.Terminate(0, flows[0])
+	if got := take(); got != nil {
+		t.Errorf("told %v", got)
+	}
+	table.Terminate(0, flows[1])
+	table.Terminate(0, flows[2])
+	if got := take(); !slices.Equal(got, []string{lent.String() + " 0"}) {
+		t.Errorf("told %v", got)
+	}
+	// To and fro between two looks is nothing.
+	o := opening(key(ip6.UDP, 7, 1))
+	o.Verdict = &Verdict{State: InUse, Address: lent, Translate: true}
+	table.Terminate(0, insert(t, table, 0, o))
+	if got := take(); got != nil {
+		t.Errorf("told %v", got)
+	}
+}
+
+// Nobody who does not know the key can tell where a flow goes.
+func TestHashIsKeyed(t *testing.T) {
+	a, b := NewTable(Config{}, epoch), NewTable(Config{}, epoch)
+	same := 0
+	for i := range 1000 {
+		k := key(ip6.TCP, uint16(i), 80).Tuple()
+		if a.hash(&k)%shards == b.hash(&k)%shards {
+			same++
+		}
+	}
+	if same > 50 {
+		t.Errorf("%d of 1000 flows in the same shard of two tables", same)
+	}
+}
+
+func TestDoesNotAllocate(t *testing.T) {
+	table := NewTable(Config{}, epoch)
+	f := insert(t, table, 0, opening(key(ip6.TCP, 1, 80)))
+	establish(table, 0, f)
+	k := *f.Tuple()
+	miss := key(ip6.TCP, 2, 80).Tuple()
+	b, h := ipPacket(ip6.TCP, make([]byte, 40))
+	b[52], b[53] = 5<<4, tcpACK
+	now := time.Second
+	if n := testing.AllocsPerRun(100, func() {
+		now += time.Second
+		table.Saw(now, table.Lookup(&k), true, b, h)
+		table.Saw(now, table.Lookup(&k), false, b, h)
+		table.Lookup(&miss)
+		Outbound(b, h)
+	}); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
+func TestRestore(t *testing.T) {
+	table := NewTable(Config{}, epoch)
+	s := Snapshot{Key: key(ip6.TCP, 1, 80), Address: lent, Decision: 4, Profile: 2, Rule: 3, Initiator: MobileNode}
+	if err := table.Restore(0, &s); !errors.Is(err, ErrRole) {
+		t.Fatalf("without the address: %v", err)
+	}
+	if err := table.SetRole(lent, Translation); err != nil {
+		t.Fatal(err)
+	}
+	if err := table.Restore(time.Minute, &s); err != nil {
+		t.Fatal(err)
+	}
+	if err := table.Restore(0, &s); !errors.Is(err, ErrExists) {
+		t.Errorf("twice: %v", err)
+	}
+	got := table.All(nil, 0, nil)[0]
+	if got.Key != s.Key || got.Address != lent || got.Decision != 4 || got.Profile != 2 || got.Rule != 3 ||
+		got.Initiator != MobileNode || got.TCP != TCPEstablished || !got.Created.Equal(epoch.Add(time.Minute)) {
+		t.Errorf("%+v", got)
+	}
+	if again, ok := table.Snapshot(got.Number); !ok || again != got {
+		t.Errorf("%+v", again)
+	}
+	if m := table.Matching(lent, 2, nil); !slices.Equal(m, []uint64{got.Number}) {
+		t.Errorf("matching %v", m)
+	}
+	if m := table.Matching(lent, 1, nil); m != nil {
+		t.Errorf("matching %v", m)
+	}
+}
