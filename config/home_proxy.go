@@ -28,7 +28,7 @@ func (r *reader) homeProxy(d *documentHomeProxy, c *Config) *HomeProxy {
 		key := fmt.Sprintf("home_proxy.home_agents.%d", i)
 		a := HomeProxyHomeAgent{
 			Address: r.address(key+".address", d.HomeAgents[i].Address),
-			SPI:     r.association(key, &d.HomeAgents[i].SPI, false, c),
+			SPI:     r.ticketing(key, d.HomeAgents[i].SPI, c),
 		}
 		if slices.ContainsFunc(h.HomeAgents, func(b HomeProxyHomeAgent) bool { return a.Address == b.Address || a.SPI == b.SPI }) {
 			r.wrong(key+".spi", "each home agent once, with a key of its own", "%s with SPI %d", a.Address, a.SPI)
@@ -100,7 +100,7 @@ func (r *reader) homeAgentProxies(in []documentHomeAgentProxy, h *HomeAgent, c *
 		d, key := &in[i], fmt.Sprintf("home_agent.proxy.%d", i)
 		p := HomeAgentProxy{
 			Address:  r.address(key+".address", d.Address),
-			SPI:      r.association(key, &d.SPI, false, c),
+			SPI:      r.ticketing(key, d.SPI, c),
 			Coverage: r.prefixes(key+".coverage", d.Coverage),
 		}
 		if len(d.Coverage) == 0 {
@@ -112,6 +112,17 @@ func (r *reader) homeAgentProxies(in []documentHomeAgentProxy, h *HomeAgent, c *
 		}
 		h.Proxies = append(h.Proxies, p)
 	}
+}
+
+// ticketing is an association whose key tickets are made from.
+func (r *reader) ticketing(section string, spi int64, c *Config) uint32 {
+	const keySize = 32
+	checked := r.association(section, &spi, false, c)
+	if a, ok := c.SecurityAssociations[checked]; ok && len(a.Key) > 0 && (len(a.Key) != keySize || a.Algorithm != HMACSHA256) {
+		r.wrong(section+".spi", fmt.Sprintf("a key of %d octets with %s, since tickets are made from it", keySize, HMACSHA256),
+			"%d octets with %s", len(a.Key), a.Algorithm)
+	}
+	return checked
 }
 
 func (r *reader) correspondentNode(d *documentCorrespondentNode, c *Config) *CorrespondentNode {

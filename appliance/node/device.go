@@ -58,9 +58,12 @@ func (d *device) steer() error {
 		steering := kernel.Steering{
 			TUN: d.cfg.Name, Home: m.HomeAddress, Destinations: m.Destinations, MTU: mtu, Policy: kernelPolicy(d.node.cfg.DMIPv6),
 		}
-		made, err := steering.Apply(journal)
+		made, err := steering.ApplyHome(journal)
 		d.changes = append(d.changes, made...)
-		return err
+		if err != nil {
+			return err
+		}
+		return d.node.redirect.apply(steering)
 	}
 	if c := d.node.cfg.CorrespondentNode; c != nil {
 		made, err := kernel.Steering{TUN: d.cfg.Name, Home: c.Address, MTU: d.cfg.MTU}.Apply(journal)
@@ -128,12 +131,15 @@ func (d *device) vanished() {
 func (d *device) reopen(ctx context.Context) error {
 	for wait := 10 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
 		// What was set up on the old device went with it, but the rules did not.
-		err := d.changes.Undo()
+		err := errors.Join(d.node.redirect.undo(), d.changes.Undo())
 		d.changes = nil
 		if err == nil {
 			err = d.open()
 		}
 		if err == nil {
+			if f := d.node.flows; f != nil {
+				f.host.again()
+			}
 			d.node.log.Info("TUN device is back", "device", d.cfg.Name)
 			return nil
 		}

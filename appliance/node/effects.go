@@ -32,6 +32,9 @@ func (n *Node) event(now time.Time, e signaling.Event) {
 		n.carryOutAll(now, n.role.Handle(now, e))
 	}
 	n.events, n.busy = nil, false
+	if n.homeless != nil {
+		n.homeless.observe(now, n.role.(*mobileNode).anchored(now))
+	}
 }
 
 func (n *Node) carryOutAll(now time.Time, effects []signaling.Effect) {

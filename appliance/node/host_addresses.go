@@ -58,23 +58,25 @@ func (h *hostAddresses) hint(e signaling.Hint) {
 		h.held[e.Address] = map[netip.Prefix]bool{}
 	}
 	h.held[e.Address][e.Prefix] = true
+	h.work <- func() { h.hintNow(e) }
+}
+
+func (h *hostAddresses) hintNow(e signaling.Hint) {
 	tun, mtu := h.node.cfg.TUN.Name, max(h.node.cfg.TUN.MTU-tunnelOverhead, 1280)
-	h.work <- func() {
-		if h.addresses[e.Address] == nil {
-			changes, err := kernel.HostAddress{TUN: tun, Address: e.Address}.Apply(h.node.journal)
-			if err != nil {
-				h.node.log.Warn("programs will not use an address", "address", e.Address, "error", err)
-				return
-			}
-			h.addresses[e.Address] = changes
-		}
-		change, err := kernel.Hint{TUN: tun, Address: e.Address, Prefix: e.Prefix, MTU: mtu}.Apply(h.node.journal)
+	if h.addresses[e.Address] == nil {
+		changes, err := kernel.HostAddress{TUN: tun, Address: e.Address}.Apply(h.node.journal)
 		if err != nil {
-			h.node.log.Warn("programs will not use an address", "address", e.Address, "for", e.Prefix, "error", err)
+			h.node.log.Warn("programs will not use an address", "address", e.Address, "error", err)
 			return
 		}
-		h.routes[e] = change
+		h.addresses[e.Address] = changes
 	}
+	change, err := kernel.Hint{TUN: tun, Address: e.Address, Prefix: e.Prefix, MTU: mtu}.Apply(h.node.journal)
+	if err != nil {
+		h.node.log.Warn("programs will not use an address", "address", e.Address, "for", e.Prefix, "error", err)
+		return
+	}
+	h.routes[e] = change
 }
 
 // unhint takes a hint back; connections that use the address go on.
@@ -101,6 +103,24 @@ func (h *hostAddresses) release(a netip.Addr) {
 			h.node.log.Warn("address of the host", "address", a, "error", err)
 		}
 		delete(h.addresses, a)
+	}
+}
+
+// again does all of it anew: the device that it was done on is gone.
+func (h *hostAddresses) again() {
+	h.work <- func() {
+		addresses, routes := h.addresses, h.routes
+		h.addresses, h.routes = map[netip.Addr]kernel.Changes{}, map[signaling.Hint]*kernel.Change{}
+		// They went with the device, but the rules did not, and the journal has to know.
+		for _, change := range routes {
+			_ = change.Undo()
+		}
+		for _, changes := range addresses {
+			_ = changes.Undo()
+		}
+		for e := range routes {
+			h.hintNow(e)
+		}
 	}
 }
 

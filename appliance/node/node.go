@@ -61,6 +61,9 @@ type Node struct {
 	trace   *control.Trace
 
 	role role
+	// redirect is the mobile node's; homeless is nil unless it may be taken away.
+	redirect redirect
+	homeless *homeless
 	// flows is nil unless a mobile node picks anchors per service flow.
 	flows *flows
 	// native is the link on which a mobile node is at home; empty while it is away.
@@ -99,6 +102,10 @@ func Run(ctx context.Context, cfg *config.Config, log *slog.Logger) (err error) 
 		n.chores.Wait()
 		err = errors.Join(err, n.journal.Restore(), n.journal.Close())
 	}()
+	n.redirect.log, n.redirect.journal = log, n.journal
+	if m := cfg.MobileNode; m != nil && m.PlainIPv6 {
+		n.homeless = &homeless{node: n, since: n.started}
+	}
 	if n.role, err = newRole(cfg); err != nil {
 		return err
 	}
@@ -184,6 +191,9 @@ func (n *Node) work(ctx, running context.Context) error {
 	n.loop.machines = append(n.loop.machines, roleMachine{n})
 	if n.flows != nil {
 		n.loop.machines = append(n.loop.machines, n.flows)
+	}
+	if n.homeless != nil {
+		n.loop.machines = append(n.loop.machines, n.homeless)
 	}
 	for _, l := range n.links {
 		n.loop.machines = append(n.loop.machines, l)

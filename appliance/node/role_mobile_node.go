@@ -138,6 +138,12 @@ func (m *mobileNode) tell(now time.Time, effects []signaling.Effect) []signaling
 	return effects
 }
 
+// anchored reports whether the node is registered, or at home.
+func (m *mobileNode) anchored(now time.Time) bool {
+	r := m.register(now)
+	return r.Registered || r.AtHome
+}
+
 // register is what flows has to know of the home address.
 func (m *mobileNode) register(now time.Time) signaling.HomeRegistration {
 	t := m.home.Status(now)

@@ -55,47 +55,68 @@ type Steering struct {
 	MTU int
 }
 
-// Apply makes the changes. If one fails those before it are undone. It fails with an *IPv6DisabledError where IPv6 is
-// disabled on the TUN, with ErrExists where rule or route are there already, and with ErrNoSelectors where there is a
-// Policy that the kernel is too old for. What of the policy it leaves out, Unexpressed tells.
+// Apply makes the changes, ApplyHome's and then ApplyDestinations'. If one fails those before it are undone.
 func (s Steering) Apply(j *Journal) (Changes, error) {
+	home, err := s.ApplyHome(j)
+	if err != nil {
+		return nil, err
+	}
+	destinations, err := s.ApplyDestinations(j)
+	if err != nil {
+		return nil, errors.Join(err, home.Undo())
+	}
+	return append(home, destinations...), nil
+}
+
+// ApplyHome steers what has the home address as its source. It fails with an *IPv6DisabledError where IPv6 is disabled on
+// the TUN, and with ErrExists where rule or route are there already.
+func (s Steering) ApplyHome(j *Journal) (Changes, error) {
 	table := tableOr(s.Table)
-	var changes Changes
-	add := func(c *Change, err error) error {
+	everything := netip.PrefixFrom(netip.IPv6Unspecified(), 0)
+	return inOrder(
+		func() (*Change, error) { return j.SetAddress(s.TUN, s.Home) },
+		func() (*Change, error) {
+			return j.AddRoute(Route{Table: table, Prefix: everything, Interface: s.TUN, Source: s.Home, MTU: s.MTU})
+		},
+		func() (*Change, error) {
+			return j.AddRule(Rule{Priority: homePriority, From: netip.PrefixFrom(s.Home, 128), Table: table})
+		},
+	)
+}
+
+// ApplyDestinations steers what goes to Destinations, less what Policy says; ApplyHome has been applied. It fails with
+// ErrExists where a rule is there already, and with ErrNoSelectors where there is a Policy that the kernel is too old for.
+// What of the policy it leaves out, Unexpressed tells.
+func (s Steering) ApplyDestinations(j *Journal) (Changes, error) {
+	rules := s.rules(tableOr(s.Table))
+	if slices.ContainsFunc(rules, func(r Rule) bool { return r.Interface != "" }) {
+		if err := supportsSelectors(); err != nil {
+			return nil, err
+		}
+	}
+	var operations []func() (*Change, error)
+	for _, r := range rules {
+		operations = append(operations, func() (*Change, error) { return j.AddRule(r) })
+	}
+	return inOrder(operations...)
+}
+
+// inOrder carries operations out. If one fails those before it are undone.
+func inOrder(operations ...func() (*Change, error)) (changes Changes, err error) {
+	for _, operation := range operations {
+		c, err := operation()
 		if c != nil {
 			changes = append(changes, c)
 		}
-		return err
-	}
-	apply := func() error {
-		if err := add(j.SetAddress(s.TUN, s.Home)); err != nil {
-			return err
+		if err != nil {
+			return nil, errors.Join(err, changes.Undo())
 		}
-		everything := netip.PrefixFrom(netip.IPv6Unspecified(), 0)
-		if err := add(j.AddRoute(Route{Table: table, Prefix: everything, Interface: s.TUN, Source: s.Home, MTU: s.MTU})); err != nil {
-			return err
-		}
-		rules := s.rules(table)
-		if slices.ContainsFunc(rules, func(r Rule) bool { return r.Interface != "" }) {
-			if err := supportsSelectors(); err != nil {
-				return err
-			}
-		}
-		for _, r := range rules {
-			if err := add(j.AddRule(r)); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
-	if err := apply(); err != nil {
-		return nil, errors.Join(err, changes.Undo())
 	}
 	return changes, nil
 }
 
 func (s Steering) rules(table uint32) []Rule {
-	rules := []Rule{{Priority: homePriority, From: netip.PrefixFrom(s.Home, 128), Table: table}}
+	var rules []Rule
 	if slices.ContainsFunc(s.Destinations, takesAll) {
 		rules = append(rules, Rule{Priority: onLinkPriority, Table: mainTable, SuppressDefault: true})
 	}

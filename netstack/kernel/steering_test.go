@@ -20,7 +20,6 @@ func prefixes(texts ...string) []netip.Prefix {
 }
 
 func TestRulesOfSteering(t *testing.T) {
-	from := Rule{Priority: 100, From: netip.MustParsePrefix("2001:db8:10::1/128"), Table: 107}
 	onLink := Rule{Priority: 118, Table: 254, SuppressDefault: true}
 	to := func(texts ...string) []Rule {
 		var rules []Rule
@@ -33,11 +32,11 @@ func TestRulesOfSteering(t *testing.T) {
 		destinations []netip.Prefix
 		want         []Rule
 	}{
-		"none":                   {nil, []Rule{from}},
-		"some":                   {prefixes("2001:db8:5::/48", "2001:db8:4::9/48", "2001:db8:5::/48"), append([]Rule{from}, to("2001:db8:4::/48", "2001:db8:5::/48")...)},
-		"all global":             {prefixes("2000::/3"), append([]Rule{from, onLink}, to("2000::/3")...)},
-		"everything":             {prefixes("::/0"), append([]Rule{from, onLink}, to("::/1", "8000::/2", "c000::/3", "e000::/4", "f000::/5", "f800::/6", "fc00::/7", "fe00::/9", "fec0::/10")...)},
-		"only what never leaves": {prefixes("fe80::/64", "ff02::/16"), []Rule{from}},
+		"none":                   {nil, nil},
+		"some":                   {prefixes("2001:db8:5::/48", "2001:db8:4::9/48", "2001:db8:5::/48"), to("2001:db8:4::/48", "2001:db8:5::/48")},
+		"all global":             {prefixes("2000::/3"), append([]Rule{onLink}, to("2000::/3")...)},
+		"everything":             {prefixes("::/0"), append([]Rule{onLink}, to("::/1", "8000::/2", "c000::/3", "e000::/4", "f000::/5", "f800::/6", "fc00::/7", "fe00::/9", "fec0::/10")...)},
+		"only what never leaves": {prefixes("fe80::/64", "ff02::/16"), nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := Steering{Home: home, Destinations: test.destinations}.rules(107)
