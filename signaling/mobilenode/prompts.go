@@ -1,14 +1,13 @@
 package mobilenode
 
 import (
-	"encoding/binary"
 	"fmt"
-	"net/netip"
 	"time"
 
 	"kedge/signaling"
 	"kedge/signaling/discovery"
 	"kedge/signaling/mh"
+	"kedge/signaling/quoted"
 )
 
 // prompt sends a Binding Update at once because of a message that anybody could have sent. What it says is not believed:
@@ -107,31 +106,31 @@ func (m *Machine) handlePrefixAdvertisement(r *signaling.ReceivedICMP) {
 // handleICMPError takes an error if the packet that it quotes is ours: a Binding Update of the outstanding request, or one
 // out of our tunnel.
 func (m *Machine) handleICMPError(now time.Time, r *signaling.ReceivedICMP) {
-	q := parseQuoted(r.Payload[8:])
-	if !q.destination.IsValid() || q.destination != m.agents.current || !m.place.valid() {
+	q := quoted.Parse(r.Payload[8:])
+	if !q.Destination.IsValid() || q.Destination != m.agents.current || !m.place.valid() {
 		m.counters.Ignored++
 		return
 	}
 	kind, code := r.Payload[0], r.Payload[1]
 	switch {
-	case q.tunnelled == m.cfg.HomeAddress:
+	case q.Tunnelled == m.cfg.HomeAddress:
 		// A home agent without a binding refuses what comes out of the tunnel (section 10.4.5).
 		if kind == icmpUnreachable && code == codePolicy && r.Source == m.agents.current &&
-			m.bound.how == tunnelled && q.source == m.bound.effect.Local {
+			m.bound.how == tunnelled && q.Source == m.bound.effect.Local {
 			if m.prompt(now, true) {
 				m.fail(signaling.Report{Kind: BindingLost, Detail: "the home agent refuses packets from the tunnel"})
 			}
 			return
 		}
-	case q.update && m.request.awaits(q.sequence):
-		if q.source != m.place.careOf && q.source != m.cfg.HomeAddress {
+	case q.Mobility && q.Type == mh.TypeBindingUpdate && m.request.awaits(q.Sequence()):
+		if q.Source != m.place.careOf && q.Source != m.cfg.HomeAddress {
 			break
 		}
 		detail := fmt.Sprintf("%s cannot deliver binding updates: ICMPv6 type %d code %d", r.Source, kind, code)
 		if kind == icmpParameterProblem && code == codeNextHeader {
 			detail = fmt.Sprintf("%s does not know the mobility header", r.Source)
 		}
-		m.fail(signaling.Report{Kind: ICMPError, Sequence: q.sequence, Detail: detail})
+		m.fail(signaling.Report{Kind: ICMPError, Sequence: q.Sequence(), Detail: detail})
 		if kind == icmpUnreachable {
 			m.suspect(now)
 		}
@@ -149,54 +148,3 @@ func (r *request) awaits(sequence uint16) bool {
 	}
 	return false
 }
-
-// quoted is what an ICMPv6 error quotes.
-type quoted struct {
-	source, destination netip.Addr
-	// tunnelled is the inner source of an IPv6-in-IPv6 packet.
-	tunnelled netip.Addr
-	// update says that it is a Binding Update, with that sequence number.
-	update   bool
-	sequence uint16
-}
-
-// parseQuoted reads the beginning of an IPv6 packet; the zero value if it is none.
-func parseQuoted(b []byte) (q quoted) {
-	const (
-		hopByHop, ipv6, routing, fragment, destinationOptions = 0, 41, 43, 44, 60
-		header                                                = 40
-	)
-	if len(b) < header || b[0]>>4 != 6 {
-		return quoted{}
-	}
-	q.source, q.destination = address(b[8:]), address(b[24:])
-	next, rest := b[6], b[header:]
-	for {
-		switch next {
-		case hopByHop, routing, destinationOptions:
-			if len(rest) < 8 || len(rest) < 8*(int(rest[1])+1) {
-				return q
-			}
-			next, rest = rest[0], rest[8*(int(rest[1])+1):]
-		case fragment:
-			if len(rest) < 8 || binary.BigEndian.Uint16(rest[2:])>>3 != 0 {
-				return q
-			}
-			next, rest = rest[0], rest[8:]
-		case ipv6:
-			if len(rest) >= header && rest[0]>>4 == 6 {
-				q.tunnelled = address(rest[8:])
-			}
-			return q
-		case mh.Protocol:
-			if len(rest) >= 8 && mh.Type(rest[2]) == mh.TypeBindingUpdate {
-				q.update, q.sequence = true, binary.BigEndian.Uint16(rest[6:])
-			}
-			return q
-		default:
-			return q
-		}
-	}
-}
-
-func address(b []byte) netip.Addr { return netip.AddrFrom16([16]byte(b)) }
