@@ -45,6 +45,8 @@ func (m *Machine) handleAcknowledgement(now time.Time, ba *mh.BindingAcknowledge
 		m.deregistered()
 	case ba.Status.Accepted():
 		m.registered(now, ba, t)
+	case ba.Status == mh.StatusTicketRefused:
+		m.ticketRefused(now)
 	default:
 		m.refused(now, ba.Status)
 	}
@@ -55,8 +57,16 @@ func (m *Machine) authentic(ba *mh.BindingAcknowledgement, payload []byte) error
 	if m.cfg.Association == nil {
 		return nil
 	}
-	known := func(spi uint32) (auth.Association, bool) { return *m.cfg.Association, spi == m.cfg.Association.SPI }
-	if _, err := auth.Verify(payload, ba, known, m.request.careOf, m.cfg.HomeAddress); err != nil {
+	verify := func(a *auth.Association) error {
+		known := func(spi uint32) (auth.Association, bool) { return *a, spi == a.SPI }
+		_, err := auth.Verify(payload, ba, known, m.request.careOf, m.cfg.HomeAddress)
+		return err
+	}
+	err := verify(m.cfg.Association)
+	if err != nil && m.retired != nil {
+		err = verify(m.retired)
+	}
+	if err != nil {
 		return err
 	}
 	if _, err := auth.Timestamp(ba.Options); err != nil {

@@ -37,6 +37,14 @@ type Config struct {
 	// Association is shared with the home agent; nil only with AllowUnauthenticated.
 	Association          *auth.Association
 	AllowUnauthenticated bool
+	// Prefix is what is bound in place of the home address alone, if the anchor lent the whole of HomePrefix; invalid
+	// otherwise. There is no home link then, nor is there one where HomePrefix has 128 bits.
+	Prefix netip.Prefix
+	// Options go into every Binding Update.
+	Options mh.Options
+	// Limit is shared by the machines that register with one home agent; nil gives the machine its own, which counts all
+	// home agents as one.
+	Limit *Limit
 	// Random gives random numbers, for the first sequence number and for identifiers of discovery; nil makes them 0.
 	Random func() uint16
 }
@@ -45,10 +53,14 @@ type Config struct {
 type Machine struct {
 	cfg  Config
 	home netip.Prefix
+	// retired is the association before the present one: what was signed with it may still be answered.
+	retired *auth.Association
 
 	uplinks []uplink
-	place   place
-	agents  agents
+	// preferred is the uplink that an operator asked for; empty if none.
+	preferred string
+	place     place
+	agents    agents
 
 	entry   entry
 	bound   bound
@@ -56,13 +68,14 @@ type Machine struct {
 	// sequence is that of the last Binding Update sent.
 	sequence uint16
 	clock    auth.Clock
-	limit    limiter
 	rtt      time.Duration
 	// promptAfter is before when nobody's prompting makes the node send.
 	promptAfter time.Time
 
 	refusal  refusal
 	homeLink homeLink
+	// ticketWanted says that nothing is to be sent before Renew.
+	ticketWanted bool
 
 	stopping, stopped bool
 	lastError         string
@@ -81,6 +94,8 @@ func New(cfg Config) (*Machine, error) {
 		return nil, fmt.Errorf("home address %s is not in the home prefix %s", cfg.HomeAddress, cfg.HomePrefix)
 	case cfg.HomeAgent.IsValid() && !cfg.HomeAgent.Is6():
 		return nil, fmt.Errorf("home agent %s is not an IPv6 address", cfg.HomeAgent)
+	case cfg.Prefix.IsValid() && !cfg.Prefix.Contains(cfg.HomeAddress):
+		return nil, fmt.Errorf("home address %s is not in the prefix %s that is lent", cfg.HomeAddress, cfg.Prefix)
 	case cfg.Lifetime < mh.LifetimeUnit || cfg.Lifetime > mh.MaxLifetime:
 		return nil, fmt.Errorf("lifetime %v is not between %v and %v", cfg.Lifetime, mh.LifetimeUnit, mh.MaxLifetime)
 	case cfg.Association == nil && !cfg.AllowUnauthenticated:
@@ -89,8 +104,15 @@ func New(cfg Config) (*Machine, error) {
 	if cfg.FirstRegistrationTimeout <= 0 {
 		cfg.FirstRegistrationTimeout = firstRegistrationTimeout
 	}
+	if cfg.Limit == nil {
+		cfg.Limit = new(Limit)
+	}
 	cfg.HomePrefix = cfg.HomePrefix.Masked()
-	m := &Machine{cfg: cfg, home: netip.PrefixFrom(cfg.HomeAddress, 128), sequence: random(cfg), faults: fault.NewBucket(faultRate)}
+	home := netip.PrefixFrom(cfg.HomeAddress, 128)
+	if cfg.Prefix.IsValid() {
+		home = cfg.Prefix.Masked()
+	}
+	m := &Machine{cfg: cfg, home: home, sequence: random(cfg), faults: fault.NewBucket(faultRate)}
 	m.agents.begin(cfg.HomeAgent)
 	return m, nil
 }
@@ -153,7 +175,7 @@ func (m *Machine) Next() time.Time {
 	if m.entry.held {
 		at(m.entry.until)
 		if !m.request.active() && m.place.away() && m.agents.current.IsValid() {
-			at(m.entry.refreshAt)
+			at(later(m.entry.refreshAt, m.refusal.until))
 		}
 	}
 	if m.place.valid() && !m.request.active() {

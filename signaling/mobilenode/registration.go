@@ -67,6 +67,7 @@ func (m *Machine) pursue(now time.Time) {
 		return
 	}
 	if !now.Before(m.refusal.until) {
+		m.ticketWanted = false
 		m.refusal.until = time.Time{}
 	}
 	if !m.place.valid() {
@@ -140,7 +141,7 @@ func (m *Machine) begin(now time.Time, p purpose) {
 // transmit sends the request's Binding Update, with a new sequence number (section 11.8), once the rate limit allows it.
 func (m *Machine) transmit(now time.Time) {
 	r := &m.request
-	if free := m.limit.earliest(now); free.After(now) {
+	if free := m.cfg.Limit.Earliest(now); free.After(now) {
 		r.at = free
 		return
 	}
@@ -160,7 +161,7 @@ func (m *Machine) transmit(now time.Time) {
 		m.fail(signaling.Report{Kind: BindingRefused, Detail: err.Error()})
 		return
 	}
-	m.limit.record(now)
+	m.cfg.Limit.Record(now)
 	m.entry.sent = r.careOf
 	if len(r.sent) == maxTransmissions {
 		r.sent = append(r.sent[:0], r.sent[1:]...)
@@ -225,6 +226,7 @@ func (m *Machine) bindingUpdate(now time.Time, r *request, t *transmission) ([]b
 		Lifetime: t.lifetime,
 		Options:  mh.Options{&mh.AlternateCareOf{Address: r.careOf}},
 	}
+	bu.Options = append(bu.Options, m.cfg.Options...)
 	if m.cfg.Identifier != "" {
 		bu.Options = append(bu.Options, &mh.MobileNodeIdentifier{Subtype: mh.IdentifierNAI, Identifier: m.cfg.Identifier})
 	}

@@ -52,15 +52,15 @@ func (m *Machine) measure(sample time.Duration) {
 	m.rtt += (sample - m.rtt) / 4
 }
 
-// limiter is MAX_UPDATE_RATE: of any four Binding Updates the last is more than a second after the first. It counts all
-// home agents as one, which is stricter than section 11.8 asks.
-type limiter struct {
+// Limit is MAX_UPDATE_RATE for one type of message to one peer (RFC 6275 section 11.8): of any four the last is more than a
+// second after the first. The zero value is that of a peer that was sent nothing.
+type Limit struct {
 	sent [maxUpdateRate]time.Time
 	next int
 }
 
-// earliest is when one more may be sent.
-func (l *limiter) earliest(now time.Time) time.Time {
+// Earliest is when one more may be sent: now, or later.
+func (l *Limit) Earliest(now time.Time) time.Time {
 	oldest := l.sent[l.next]
 	if oldest.IsZero() {
 		return now
@@ -71,7 +71,8 @@ func (l *limiter) earliest(now time.Time) time.Time {
 	return now
 }
 
-func (l *limiter) record(now time.Time) {
+// Record takes in that one was sent.
+func (l *Limit) Record(now time.Time) {
 	l.sent[l.next] = now
 	l.next = (l.next + 1) % len(l.sent)
 }

@@ -53,10 +53,12 @@ func (m *Machine) handleAttachment(a signaling.Attachment) {
 
 // atHome says whether the home prefix is on the link (RFC 6275 section 11.5.2).
 func (m *Machine) atHome(u *uplink) bool {
-	return slices.ContainsFunc(u.OnLink, func(p netip.Prefix) bool { return p.Masked() == m.cfg.HomePrefix })
+	return m.cfg.HomePrefix.Bits() < 128 && !m.cfg.Prefix.IsValid() &&
+		slices.ContainsFunc(u.OnLink, func(p netip.Prefix) bool { return p.Masked() == m.cfg.HomePrefix })
 }
 
-// choose finds the best place: one not suspected, of the highest preference, at home rather than away, the one in use.
+// choose finds the best place: one not suspected, the operator's choice, of the highest preference, at home rather than
+// away, the one in use.
 func (m *Machine) choose() place {
 	var best *uplink
 	for i := range m.uplinks {
@@ -76,6 +78,9 @@ func (m *Machine) choose() place {
 
 func (m *Machine) better(a, b *uplink) bool {
 	if x, y := a.suspectUntil.IsZero(), b.suspectUntil.IsZero(); x != y {
+		return x
+	}
+	if x, y := a.Uplink == m.preferred, b.Uplink == m.preferred; x != y {
 		return x
 	}
 	if a.Preference != b.Preference {
