@@ -1,0 +1,79 @@
+package dmipv6
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+
+	"kedge/signaling"
+)
+
+// hint is what Hint is about.
+type hint struct {
+	address netip.Addr
+	prefix  netip.Prefix
+}
+
+// reconcileHints makes the host's addresses preferred for the prefixes that are chosen for the same DHP's translation. A
+// DHP whose address is used gets asked for one for the host.
+func (m *Machine) reconcileHints(now time.Time) {
+	if !m.cfg.Hints {
+		return
+	}
+	want := map[hint]bool{}
+	for c, p := range m.published {
+		a := m.anchorOf(p.address)
+		if a == nil || a.host || m.cfg.Profiles[c.profile].Class != SessionLasting || c.prefix.Bits() == 0 {
+			continue
+		}
+		if host := m.hostAddress(a.proxy); host != nil {
+			want[hint{host.address, c.prefix}] = true
+		} else if a.flows > 0 && m.mayAskForHost(now, a.proxy) {
+			r := m.request(now, a.proxy, true, a.near, a.region)
+			m.transmitRequest(now, r)
+		}
+	}
+	var gone, come []hint
+	for h := range m.hinted {
+		if !want[h] {
+			gone = append(gone, h)
+		}
+	}
+	for h := range want {
+		if !m.hinted[h] {
+			come = append(come, h)
+		}
+	}
+	slices.SortFunc(gone, hint.compare)
+	slices.SortFunc(come, hint.compare)
+	for _, h := range gone {
+		delete(m.hinted, h)
+		m.emit(signaling.Unhint{Address: h.address, Prefix: h.prefix})
+	}
+	for _, h := range come {
+		m.hinted[h] = true
+		m.emit(signaling.Hint{Address: h.address, Prefix: h.prefix})
+	}
+}
+
+func (h hint) compare(o hint) int {
+	if d := h.address.Compare(o.address); d != 0 {
+		return d
+	}
+	return choice{prefix: h.prefix}.compare(choice{prefix: o.prefix})
+}
+
+func (m *Machine) hostAddress(p *proxy) *anchor {
+	for _, a := range slices.Backward(m.anchors) {
+		if a.proxy == p && a.host && a.usable() {
+			return a
+		}
+	}
+	return nil
+}
+
+// mayAskForHost says whether an address for the host may be asked for and was not yet.
+func (m *Machine) mayAskForHost(now time.Time, p *proxy) bool {
+	return !m.stopping && m.careOf.IsValid() && p.association(now) != nil && !now.Before(p.skipUntil) && m.live() < m.cfg.MaxAnchors &&
+		!slices.ContainsFunc(m.requests, func(r *request) bool { return r.proxy == p && r.host })
+}
