@@ -70,6 +70,27 @@ func printStatus(out io.Writer, s control.Status, now time.Time) error {
 		fmt.Fprintf(w, "home link\t%s\n", link)
 		fmt.Fprintf(w, "bindings\t%d\n", h.Bindings)
 	}
+	if d := s.DMIPv6; d != nil {
+		fmt.Fprintf(w, "anchors per flow\t%s\n", d.State)
+		fmt.Fprintf(w, "flows\t%d, of which %d wait for their anchor; %d addresses lent\n", d.Flows, d.Held, d.Anchors)
+	}
+	if p := s.HomeProxy; p != nil {
+		fmt.Fprintf(w, "home proxy\t%v, lending of %v\n", p.Address, p.Pools)
+		fmt.Fprintf(w, "leases\t%d, load %d %%\n", p.Leases, p.LoadPercent)
+		for _, c := range p.Coverage {
+			fmt.Fprintf(w, "coverage\t%v, round trip %s\n", c.Prefix, roundTrip(c.RoundTripMilliseconds))
+		}
+		for _, a := range p.HomeAgents {
+			state := "knows this proxy"
+			if !a.Acknowledged {
+				state = "does not know this proxy: " + a.Detail
+			}
+			fmt.Fprintf(w, "home agent\t%v %s\n", a.HomeAgent, state)
+		}
+	}
+	if s.CorrespondentNode.IsValid() {
+		fmt.Fprintf(w, "correspondent\t%v\n", s.CorrespondentNode)
+	}
 	for _, l := range s.Links {
 		switch {
 		case l.Absent:

@@ -113,11 +113,10 @@ type Advertised struct {
 // DMIPv6 is the state of a mobile node's choice of anchors.
 type DMIPv6 struct {
 	// State says whether new flows get an anchor of their own, or why not.
-	State    string `json:"state"`
-	Flows    int    `json:"flows"`
-	Held     int    `json:"held"`
-	Anchors  int    `json:"anchors"`
-	Coverage int    `json:"coverage"`
+	State   string `json:"state"`
+	Flows   int    `json:"flows"`
+	Held    int    `json:"held"`
+	Anchors int    `json:"anchors"`
 }
 
 // Proxy is an entry of a home agent's directory.

@@ -228,6 +228,17 @@ func (f *flows) describe(kind signaling.ReportKind, s *flow.Snapshot) signaling.
 	return r
 }
 
+// status fills in what there is of flows.
+func (f *flows) status(now time.Time, s *control.Status) {
+	t, m := f.node.engine.Flows(), f.node.role.(*mobileNode)
+	d := &control.DMIPv6{State: m.flowState(), Flows: t.Len(), Held: m.flows.Waiting(), Anchors: len(m.flows.Anchors(now))}
+	s.DMIPv6 = d
+	for i, value := range t.Stats() {
+		s.Counters["flows-"+flow.Stat(i).String()] = value
+	}
+	s.Counters["flows-held-octets"] = uint64(t.HeldOctets())
+}
+
 // rule is the rule that gave a flow its class; false if none was asked.
 func (f *flows) rule(s *flow.Snapshot) (config.Rule, bool) {
 	rules := f.node.cfg.DMIPv6.Rules

@@ -138,6 +138,20 @@ func (m *mobileNode) tell(now time.Time, effects []signaling.Effect) []signaling
 	return effects
 }
 
+// flowState says whether new flows get an anchor of their own, or why not.
+func (m *mobileNode) flowState() string {
+	switch {
+	case m.registration.AtHome:
+		return "not needed at home"
+	case !m.registration.Registered:
+		return "waiting for the registration with the home agent"
+	}
+	if why := m.flows.Unusable(); why != "" {
+		return "known proxies only: " + why
+	}
+	return "ready"
+}
+
 // anchored reports whether the node is registered, or at home.
 func (m *mobileNode) anchored(now time.Time) bool {
 	r := m.register(now)

@@ -33,6 +33,9 @@ func (n *Node) status(now time.Time) control.Status {
 	}
 	s.Counters["signalling-queue-full"] = n.loop.Refused.Load()
 	s.Reason = n.role.show(now, &s)
+	if n.flows != nil {
+		n.flows.status(now, &s)
+	}
 	if n.device != nil {
 		s.Links = append(s.Links, control.Link{Name: n.device.cfg.Name, Kind: "tun", Up: n.ports.get(n.device.id) != nil, MTU: n.device.cfg.MTU})
 	}
