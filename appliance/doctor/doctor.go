@@ -77,12 +77,13 @@ func Examine(c *config.Config) []Symptom {
 		}
 		needs.tun = c.TUN != nil
 		needs.clock = len(c.SecurityAssociations) > 0
+		needs.selectors = c.DMIPv6 != nil
 	}
 	return judge(kernel.Examine(interfaces), needs)
 }
 
 // need is what a configuration makes necessary.
-type need struct{ tun, clock bool }
+type need struct{ tun, clock, selectors bool }
 
 func judge(findings []kernel.Finding, n need) []Symptom {
 	var out []Symptom
@@ -132,6 +133,16 @@ func symptom(f kernel.Finding, n need) (Symptom, bool) {
 		s.Text = "the clock is synchronised"
 		if !good {
 			s.clock(n)
+		}
+	case kernel.RouteSelectors:
+		if !n.selectors || f.State == kernel.Denied {
+			return s, false // what is denied CAP_NET_ADMIN has said
+		}
+		s.Text = "the kernel's rules select by protocol, port and user"
+		if !good {
+			s.Grade = Bad
+			s.Text = "the kernel's rules cannot select by protocol, port and user, as the rules for non-persistent flows need"
+			s.Remedies = remedies("run Linux 4.17 or later", "run a host with Linux 4.17 or later", "run Linux 4.17 or later")
 		}
 	case kernel.Interface:
 		s.Text = "is there"

@@ -53,6 +53,9 @@ func start(ctx context.Context, lab *topology.Lab, p *progress) (*session, error
 	if s.network, err = build(lab); err != nil {
 		return nil, err
 	}
+	if err := s.network.warm(); err != nil {
+		return nil, err
+	}
 	p.say("network built: nodes %d, networks %d, wires %d", len(lab.Nodes), len(lab.Networks), len(lab.Wires))
 	if lab.Capture.Enabled {
 		for _, n := range lab.Nodes {

@@ -28,6 +28,8 @@ const (
 )
 
 const (
+	// closedTime is how long a finished TCP connection is remembered at most: as long as its end may be repeated.
+	closedTime = time.Minute
 	// sweepInterval and sweepShare: the whole flow table is looked over every 8 s.
 	sweepInterval = time.Second
 	sweepShare    = 8
@@ -58,7 +60,11 @@ func newFlows(n *Node) (*flows, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = n.engine.EnableFlows(forwarding.FlowConfig{Home: n.cfg.MobileNode.HomeAddress, Config: flow.Config{MaxFlows: d.MaxFlows}})
+	err = n.engine.EnableFlows(forwarding.FlowConfig{
+		Home: n.cfg.MobileNode.HomeAddress,
+		// A finished connection holds on to its address no longer than an operator wants an idle one kept.
+		Config: flow.Config{MaxFlows: d.MaxFlows, Timeouts: flow.Timeouts{TCPClosed: min(closedTime, max(d.IdleTime, time.Second))}},
+	})
 	if err != nil {
 		return nil, err
 	}

@@ -16,6 +16,11 @@ const drawnHandoffs = 6
 // repeated kinds are drawn once in a row: periodic messages would hide the others.
 var repeated = map[string]bool{measure.RouterAdvertisement: true}
 
+// periodic kinds are not drawn at all: they have nothing to do with a handoff.
+var periodic = map[string]bool{
+	"dhp-advertisement-sent": true, "dhp-advertised": true, "dhp-advertisement-answered": true, "dhp-coverage-round-trip-changed": true,
+}
+
 func (t *writer) sequences(handoffs []measure.Handoff) {
 	for i, h := range handoffs {
 		if i == drawnHandoffs {
@@ -43,15 +48,19 @@ func Sequence(h measure.Handoff) []string {
 	at(h.Unplugged, fmt.Sprintf("%-6s %s leaves %s", h.Node, h.Interface, h.From))
 	at(h.Plugged, fmt.Sprintf("%-6s %s plugged into %s", h.Node, h.Interface, h.To))
 	marks := marksOf(h)
+	several := severalHomes(h.Events)
 	last := ""
 	for _, e := range h.Events {
 		key := e.Node + e.Kind
-		if repeated[e.Kind] && last == key {
+		if periodic[e.Kind] || repeated[e.Kind] && last == key {
 			continue
 		}
 		last = key
 		ns := e.Time.UnixNano()
 		marks = passed(marks, ns, h, at)
+		if !several {
+			e.Home = ""
+		}
 		at(ns, describe(e))
 		if ns > h.Plugged+int64(2*time.Second) {
 			break
@@ -59,6 +68,18 @@ func Sequence(h measure.Handoff) []string {
 	}
 	passed(marks, 1<<63-1, h, at)
 	return lines
+}
+
+// severalHomes reports whether the events are about more than one home address.
+func severalHomes(events []measure.Event) bool {
+	first := ""
+	for _, e := range events {
+		if e.Home != "" && first != "" && e.Home != first {
+			return true
+		}
+		first = cmp.Or(first, e.Home)
+	}
+	return false
 }
 
 // mark is something that a probe saw.
@@ -109,6 +130,9 @@ func describe(e measure.Event) string {
 	if strings.HasPrefix(e.Kind, "binding-") {
 		add("sequence %d", e.Sequence)
 		add("lifetime %gs", e.Lifetime)
+	}
+	if e.Home != "" {
+		add("home %s", e.Home)
 	}
 	if e.CareOf != "" {
 		add("care-of %s", e.CareOf)
