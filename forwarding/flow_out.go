@@ -1,6 +1,7 @@
 package forwarding
 
 import (
+	"errors"
 	"net/netip"
 
 	"kedge/forwarding/flow"
@@ -138,20 +139,21 @@ func (w *Worker) flowOf(t *flow.Tuple, p *packet.Packet, h *ip6.Header) *flow.Fl
 		o.Initiator = flow.Correspondent
 	default:
 		o.Initiator = flow.MobileNode
-		if h.Source == fs.home && fs.classifier != nil && translate.Translatable(h, p.Bytes()) {
-			w.choose(o, t, h)
+		if fs.classifier != nil {
+			w.choose(o, t, h, h.Source == fs.home && translate.Translatable(h, p.Bytes()))
 		}
 	}
 	f, _, err := fs.table.Insert(w.now, o)
-	if err != nil && o.Verdict != nil {
+	if o.Verdict != nil && errors.Is(err, flow.ErrRole) {
 		o.Verdict = nil // the choice was taken back at this moment
 		f, _, _ = fs.table.Insert(w.now, o)
 	}
 	return f
 }
 
-// choose decides about a new flow of the mobile node: by the choice for its profile, or that it waits.
-func (w *Worker) choose(o *flow.Opening, t *flow.Tuple, h *ip6.Header) {
+// choose decides about a new flow of the mobile node: by the choice for its profile, or that it waits. One that is not free
+// to choose keeps its address and only gets a profile.
+func (w *Worker) choose(o *flow.Opening, t *flow.Tuple, h *ip6.Header, free bool) {
 	k := t.Key()
 	fs := w.state.flows
 	r := fs.classifier.Classify(&policy.Packet{
@@ -159,10 +161,15 @@ func (w *Worker) choose(o *flow.Opening, t *flow.Tuple, h *ip6.Header) {
 		DestinationPort: portOf(&k, k.RemotePort), DSCP: h.TrafficClass >> 2,
 	})
 	if r.NeedsUser {
-		o.Verdict, o.NeedsUser = flow.Held, true
+		if free {
+			o.Verdict, o.NeedsUser = flow.Held, true
+		}
 		return
 	}
 	o.Rule, o.Profile = r.Rule, r.Profile
+	if !free {
+		return
+	}
 	v := fs.choice(r.Profile, k.Remote)
 	switch {
 	case v == nil:

@@ -2,9 +2,16 @@ package forwarding
 
 import (
 	"bytes"
+	"errors"
+	"math/rand/v2"
+	"net/netip"
+	"sync"
 	"testing"
+	"time"
 
 	"kedge/forwarding/flow"
+	"kedge/forwarding/policy"
+	"kedge/netstack/packet"
 )
 
 func TestFlowFollowsChoice(t *testing.T) {
@@ -75,5 +82,423 @@ func TestFlowHeldAndReleased(t *testing.T) {
 	inner(t, one(t, process(w, tunPort, udp(h1, cn, 13)), ethPort), dhp1)
 	if s := onlyFlow(t, e); s.State != flow.InUse || s.Decision != 7 || s.PacketsOut != 4 {
 		t.Errorf("%+v", s)
+	}
+}
+
+func TestFlowsFromOutsideStay(t *testing.T) {
+	e, w := flowNode(t, flow.Config{})
+	must(t, e.SetChoice(testProfile, all, d1, 1))
+	b := in(h1, 4000, 500, 0, syn, 0)
+	if got := one(t, process(w, ethPort, tunnelled(0, ha, c1, b)), tunPort); !bytes.Equal(got, b) {
+		t.Errorf("to the host %x", got)
+	}
+	b = out(4000, 100, 501, synAck, 0)
+	if got := inner(t, one(t, process(w, tunPort, b), ethPort), ha); !bytes.Equal(got, b) {
+		t.Errorf("answered %x", got)
+	}
+	if s := onlyFlow(t, e); s.Initiator != flow.Correspondent || s.Address != h1 || s.Profile != -1 {
+		t.Errorf("%+v", s)
+	}
+	// An echo of the correspondent's is no answer to one of the host's with the same identifier.
+	one(t, process(w, ethPort, tunnelled(0, ha, c1, icmp6(cn, h1, 64, 128, 0, 9<<16, nil))), tunPort)
+	inner(t, one(t, process(w, tunPort, icmp6(h1, cn, 64, 129, 0, 9<<16, nil)), ethPort), ha)
+	request := inner(t, one(t, process(w, tunPort, icmp6(h1, cn, 64, 128, 0, 9<<16, nil)), ethPort), dhp1)
+	if addrAt(request, 8) != d1 {
+		t.Errorf("echo request from %v", addrAt(request, 8))
+	}
+	if n := e.Flows().Len(); n != 3 {
+		t.Errorf("%d flows", n)
+	}
+}
+
+func TestFlowsThatStay(t *testing.T) {
+	for _, c := range []struct {
+		name      string
+		b         []byte
+		proxy     netip.Addr
+		initiator flow.Initiator
+		flows     int
+	}{
+		{"middle of a connection", out(4000, 1, 2, ack, 5), ha, flow.UnknownInitiator, 1},
+		{"reset", out(4000, 1, 2, rst, 0), ha, 0, 0},
+		{"the host's own address", udp(d2, cn, 1), dhp2, flow.MobileNode, 1},
+		{"not translated", ipv6(0, h1, cn, 132, 64, make([]byte, 12)), ha, flow.MobileNode, 1},
+		{"no ports", ipv6(0, h1, cn, 50, 64, make([]byte, 12)), ha, flow.MobileNode, 1},
+		{"short", ipv6(0, h1, cn, 6, 64, make([]byte, 12)), ha, flow.UnknownInitiator, 1},
+		{"other ICMPv6", icmp6(h1, cn, 64, 139, 0, 0, nil), ha, 0, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			e, w := flowNode(t, flow.Config{})
+			must(t, e.SetChoice(testProfile, all, d1, 1))
+			b := one(t, process(w, tunPort, c.b), ethPort)
+			if addrAt(b, 24) != c.proxy || !bytes.Equal(b[40:], c.b) {
+				t.Errorf("to %v: %x", addrAt(b, 24), b[40:])
+			}
+			if n := e.Flows().Len(); n != c.flows {
+				t.Fatalf("%d flows", n)
+			}
+			if c.flows > 0 && onlyFlow(t, e).Initiator != c.initiator {
+				t.Errorf("%+v", onlyFlow(t, e))
+			}
+		})
+	}
+}
+
+func TestChoiceByPrefixAndProfile(t *testing.T) {
+	e, w := flowNode(t, flow.Config{})
+	classifier, err := policy.Compile([]policy.Rule{
+		{Name: "web", Protocols: []uint8{6}, DestinationPorts: []policy.PortRange{{First: 80, Last: 80}}, Profile: 0},
+		{Name: "marked", DSCPs: []uint8{46}, Profile: 1},
+	}, policy.Rule{Name: "rest", Profile: 2})
+	must(t, err)
+	must(t, e.SetClassifier(classifier))
+	must(t, e.SetChoice(0, all, h1, 1))
+	must(t, e.SetChoice(0, netip.MustParsePrefix("2001:db8:cc::/48"), d1, 2))
+	must(t, e.SetChoice(1, all, d1, 3))
+	source := func(b []byte) netip.Addr {
+		r := process(w, tunPort, b)
+		if len(r.Outputs) == 0 {
+			return netip.Addr{}
+		}
+		return addrAt(one(t, r, ethPort), 48)
+	}
+	for i, c := range []struct {
+		b    []byte
+		want netip.Addr
+	}{
+		{out(1, 0, 0, syn, 0), d1},
+		{segment{h1, c2, 1, 80, 0, 0, syn, 0}.bytes(), h1},
+		{udpClass(46<<2, h1, cn, 1), d1},
+		{udp(h1, c2, 1), netip.Addr{}},
+	} {
+		if got := source(c.b); got != c.want {
+			t.Errorf("%d: from %v, want %v", i, got, c.want)
+		}
+	}
+	must(t, e.RemoveChoice(0, netip.MustParsePrefix("2001:db8:cc::/48")))
+	if got := source(out(2, 0, 0, syn, 0)); got != h1 {
+		t.Errorf("from %v", got)
+	}
+	must(t, e.RemoveChoice(0, all))
+	if got := source(out(3, 0, 0, syn, 0)); got.IsValid() {
+		t.Errorf("from %v", got)
+	}
+	if got := source(out(1, 1, 1, ack, 0)); got != d1 {
+		t.Errorf("a flow under way moved to %v", got)
+	}
+	must(t, e.SetClassifier(nil))
+	if got := source(out(4, 0, 0, syn, 0)); got != h1 {
+		t.Errorf("without policy from %v", got)
+	}
+}
+
+func TestFlowControlErrors(t *testing.T) {
+	plain, w := mobileNode(t)
+	for _, err := range []error{
+		plain.SetClassifier(nil), plain.SetChoice(0, all, d1, 1), plain.RemoveChoice(0, all), plain.SetAddressUse(d1, flow.Host),
+		plain.RestoreFlow(start, &flow.Snapshot{}),
+	} {
+		if !errors.Is(err, ErrNoFlows) {
+			t.Errorf("got %v, want ErrNoFlows", err)
+		}
+	}
+	if r := w.Release(start, 1, d1, 1); r.More || len(w.Terminate(start, 1).Outputs) > 0 || plain.Flows() != nil {
+		t.Errorf("%+v", r)
+	}
+	e, _ := flowNode(t, flow.Config{})
+	for _, c := range []struct{ err, want error }{
+		{e.EnableFlows(FlowConfig{}), ErrAddress},
+		{e.SetChoice(-1, all, d1, 1), ErrProfile},
+		{e.SetChoice(1<<16, all, d1, 1), ErrProfile},
+		{e.SetChoice(0, netip.Prefix{}, d1, 1), ErrPrefix},
+		{e.SetChoice(0, all, netip.Addr{}, 1), ErrAddress},
+		{e.SetAddressUse(h1, flow.Translation), flow.ErrRole},
+		{e.SetAddressUse(netip.Addr{}, flow.Host), ErrAddress},
+		{e.RestoreFlow(start, &flow.Snapshot{}), ErrAddress},
+		{e.RestoreFlow(start, &flow.Snapshot{Key: flow.Key{Local: h1, Remote: cn, Protocol: 6}, Address: d2}), flow.ErrRole},
+		{e.RestoreFlow(start, &flow.Snapshot{Key: flow.Key{Local: d2, Remote: cn, Protocol: 6}, Address: d1}), flow.ErrRole},
+		{e.RestoreFlow(start, &flow.Snapshot{Key: flow.Key{Local: h1, Remote: cn, Protocol: 132}, Address: d1}), flow.ErrRole},
+	} {
+		if !errors.Is(c.err, c.want) {
+			t.Errorf("got %v, want %v", c.err, c.want)
+		}
+	}
+	if _, _, _, err := e.ClassifyHeld(1, 0, true); !errors.Is(err, ErrNoFlow) {
+		t.Errorf("got %v, want ErrNoFlow", err)
+	}
+}
+
+func TestInboundThatNobodyExpects(t *testing.T) {
+	e, w := flowNode(t, flow.Config{})
+	must(t, e.SetChoice(testProfile, all, d1, 1))
+	refused := func(b []byte) {
+		t.Helper()
+		r := one(t, process(w, ethPort, tunnelled(0, dhp1, c1, b)), ethPort)
+		wantICMP(t, inner(t, r, dhp1), d1, cn, 1, 3)
+	}
+	refused(in(d1, 4000, 1, 0, syn, 0))
+	refused(udp(cn, d1, 1))
+	refused(icmp6(cn, d1, 64, 128, 0, 7<<16, nil))
+	wantCount(t, e, DropFlowUnknown, 3)
+	// Errors are not answered with errors.
+	wantDrop(t, e, process(w, ethPort, tunnelled(0, dhp1, c1, icmp6(cn, d1, 64, 1, 0, 0, udp(d1, cn, 1)))), DropErrorUnrelated)
+	// The flow of another remote port is another flow, and one that uses the home address is not reached by d1.
+	process(w, tunPort, out(4000, 1, 0, syn, 0))
+	refused(segment{cn, d1, 81, 4000, 1, 2, synAck, 0}.bytes())
+	must(t, e.SetChoice(testProfile, all, h1, 1))
+	process(w, tunPort, out(4001, 1, 0, syn, 0))
+	refused(in(d1, 4001, 1, 2, synAck, 0))
+	// What comes to the home address for a flow that is elsewhere is not for the program.
+	wantDrop(t, e, process(w, ethPort, tunnelled(0, ha, c1, in(h1, 4000, 1, 2, synAck, 0))), DropFlowElsewhere)
+	// Nor may another tunnel bring it.
+	wantDrop(t, e, process(w, ethPort, tunnelled(0, ha, c1, in(d1, 4000, 1, 2, synAck, 0))), DropOuterSource)
+	// The host's own address gets everything.
+	one(t, process(w, ethPort, tunnelled(0, dhp2, c1, in(d2, 5, 1, 0, syn, 0))), tunPort)
+}
+
+// A flow never leaves with another address than its own.
+func TestAddressLost(t *testing.T) {
+	e, w := flowNode(t, flow.Config{})
+	must(t, e.SetChoice(testProfile, all, d1, 1))
+	inner(t, one(t, process(w, tunPort, out(4000, 1, 0, syn, 0)), ethPort), dhp1)
+	refused := func(b []byte) {
+		t.Helper()
+		m := one(t, process(w, tunPort, b), tunPort)
+		wantICMP(t, m, c1, h1, 1, 0)
+		if !bytes.Equal(m[48:], b) {
+			t.Errorf("about %x, want %x", m[48:], b)
+		}
+	}
+	must(t, e.BindMobile(host(d1), Tunnel{Down: true}))
+	refused(out(4000, 2, 1, ack, 0))
+	e.UnbindMobile(host(d1))
+	refused(out(4000, 2, 1, ack, 1))
+	must(t, e.BindMobile(host(d1), Tunnel{Local: c1, Remote: dhp1, Via: true, Port: ethPort, NextHop: router}))
+	inner(t, one(t, process(w, tunPort, out(4000, 2, 1, ack, 2)), ethPort), dhp1)
+	must(t, e.SetAddressUse(d1, flow.Unassigned))
+	refused(out(4000, 2, 1, ack, 3))
+	// New flows stay with the home address rather than not to be.
+	inner(t, one(t, process(w, tunPort, out(4001, 1, 0, syn, 0)), ethPort), ha)
+	// The host has no business with an address for translation.
+	must(t, e.SetAddressUse(d1, flow.Translation))
+	m := one(t, process(w, tunPort, udp(d1, cn, 4)), tunPort)
+	wantICMP(t, m, c1, d1, 1, 0)
+	if e.SetAddressUse(d1, flow.Host) == nil {
+		t.Error("given to the host under a translated flow")
+	}
+}
+
+func TestReleaseToHome(t *testing.T) {
+	for name, release := range map[string]func(e *Engine){
+		"as decided":        func(*Engine) {},
+		"binding down":      func(e *Engine) { must(t, e.BindMobile(host(d1), Tunnel{Down: true})) },
+		"binding gone":      func(e *Engine) { e.UnbindMobile(host(d1)) },
+		"not to be had":     func(e *Engine) { must(t, e.SetAddressUse(d1, flow.Unassigned)) },
+		"of the host's own": func(e *Engine) { must(t, e.SetAddressUse(d1, flow.Host)) },
+	} {
+		e, w := flowNode(t, flow.Config{})
+		process(w, tunPort, out(4000, 1, 0, syn, 0))
+		number := onlyFlow(t, e).Number
+		release(e)
+		to := d1
+		if name == "as decided" {
+			to = h1
+		}
+		if b := inner(t, one(t, w.Release(start, number, to, 8), ethPort), ha); addrAt(b, 8) != h1 {
+			t.Errorf("%s: from %v", name, addrAt(b, 8))
+		}
+		w.Release(start, number, to, 8)
+		if s := onlyFlow(t, e); s.State != flow.InUse || s.Address != h1 || s.Decision != 8 {
+			t.Errorf("%s: %+v", name, s)
+		}
+	}
+}
+
+func TestNeedsUser(t *testing.T) {
+	e, w := flowNode(t, flow.Config{})
+	classifier, err := policy.Compile([]policy.Rule{
+		{Name: "alice", Users: []policy.UserRange{{First: 1000, Last: 1000}}, DSCPs: []uint8{46}, Profile: 0},
+		{Name: "bob", Users: []policy.UserRange{{First: 1001, Last: 1001}}, Profile: 1},
+	}, policy.Rule{Name: "rest", Profile: 2})
+	must(t, err)
+	must(t, e.SetClassifier(classifier))
+	must(t, e.SetChoice(0, all, d1, 5))
+	must(t, e.SetChoice(2, all, h1, 6))
+	wait := func(b []byte) uint64 {
+		t.Helper()
+		process(w, tunPort, b)
+		for _, n := range e.TakeNews(nil) {
+			if n.Event == flow.WaitsForUser {
+				return n.Flow.Number
+			}
+		}
+		t.Fatal("does not wait for its user")
+		return 0
+	}
+	number := wait(udpClass(46<<2, h1, cn, 1))
+	address, decision, decided, err := e.ClassifyHeld(number, 1000, true)
+	if address != d1 || decision != 5 || !decided || err != nil {
+		t.Fatal(address, decision, decided, err)
+	}
+	inner(t, one(t, w.Release(start, number, address, decision), ethPort), dhp1)
+	if _, _, _, err := e.ClassifyHeld(number, 1000, true); !errors.Is(err, ErrNoFlow) {
+		t.Errorf("twice: %v", err)
+	}
+	number = wait(out(1, 0, 0, syn, 0))
+	if _, _, decided, err = e.ClassifyHeld(number, 1001, true); decided || err != nil {
+		t.Fatal(decided, err)
+	}
+	if news := e.TakeNews(nil); len(news) != 1 || news[0].Event != flow.Waits || news[0].Flow.Profile != 1 || news[0].Flow.Rule != 1 {
+		t.Errorf("%+v", news)
+	}
+	number = wait(out(2, 0, 0, syn, 0))
+	if address, _, decided, err = e.ClassifyHeld(number, 0, false); address != h1 || !decided || err != nil {
+		t.Error(address, decided, err)
+	}
+}
+
+func TestRestoredFlowGoesOn(t *testing.T) {
+	e, w := flowNode(t, flow.Config{})
+	must(t, e.RestoreFlow(start, &flow.Snapshot{
+		Key: flow.Key{Local: h1, Remote: cn, Protocol: 6, LocalPort: 4000, RemotePort: 80}, Address: d1, Decision: 3, Profile: 1, Initiator: flow.MobileNode,
+	}))
+	if b := inner(t, one(t, process(w, tunPort, out(4000, 7, 8, ack, 1)), ethPort), dhp1); addrAt(b, 8) != d1 {
+		t.Errorf("from %v", addrAt(b, 8))
+	}
+	one(t, process(w, ethPort, tunnelled(0, dhp1, c1, in(d1, 4000, 8, 8, ack, 1))), tunPort)
+	if s := onlyFlow(t, e); s.TCP != flow.TCPEstablished || s.PacketsIn != 1 || s.PacketsOut != 1 {
+		t.Errorf("%+v", s)
+	}
+}
+
+func TestFlowTableFull(t *testing.T) {
+	e, w := flowNode(t, flow.Config{MaxFlows: 1})
+	must(t, e.SetChoice(testProfile, all, d1, 1))
+	connection(t, w, d1.String(), dhp1.String())
+	// What finds no room goes the ordinary way.
+	inner(t, one(t, process(w, tunPort, out(1, 1, 0, syn, 0)), ethPort), ha)
+	one(t, process(w, ethPort, tunnelled(0, ha, c1, in(h1, 9, 1, 0, syn, 0))), tunPort)
+	if e.Flows().Stats()[flow.Refused] != 2 || onlyFlow(t, e).Address != d1 {
+		t.Errorf("%v", e.Flows().Stats())
+	}
+}
+
+// No two flows ever share address, remote end and ports, whatever hosts and control do.
+func TestNoTwoFlowsShare(t *testing.T) {
+	e, first := flowNode(t, flow.Config{MaxFlows: 3000})
+	workers := []*Worker{first, e.NewWorker()}
+	var control, traffic sync.WaitGroup
+	stop := make(chan struct{})
+	control.Add(1)
+	go func() {
+		defer control.Done()
+		w := e.NewWorker()
+		for i := 0; ; i++ {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			switch i % 7 {
+			case 0:
+				_ = e.SetAddressUse(d1, flow.Role(i%3)) // may be refused
+			case 1:
+				_ = e.SetAddressUse(d2, flow.Role((i+1)%3))
+			case 2:
+				_ = e.SetChoice(testProfile, all, []netip.Addr{h1, d1, d2}[i%3], uint32(i))
+			case 3:
+				_ = e.RemoveChoice(testProfile, all)
+			}
+			for _, n := range e.TakeNews(nil) {
+				if n.Event == flow.Waits {
+					for w.Release(start, n.Flow.Number, []netip.Addr{h1, d1, d2}[i%3], 1).More {
+					}
+				}
+			}
+			for _, n := range e.MatchingFlows(d1, -1, nil) {
+				if n>>24%17 == 0 {
+					w.Terminate(start, n)
+				}
+			}
+		}
+	}()
+	for k, w := range workers {
+		traffic.Add(1)
+		go func() {
+			defer traffic.Done()
+			r := rand.New(rand.NewPCG(uint64(k), 2))
+			for range 4000 {
+				source := []netip.Addr{h1, d1, d2}[r.IntN(3)]
+				b := segment{source, cn, uint16(r.IntN(200)), 80, 0, 0, []uint8{syn, ack}[r.IntN(2)], 0}.bytes()
+				for _, o := range sent(process(w, tunPort, b), ethPort) {
+					if got := addrAt(o, 48); got != h1 && got != d1 && got != d2 {
+						t.Errorf("from %v", got)
+					}
+				}
+				process(w, ethPort, tunnelled(0, dhp1, c1, in(d1, uint16(r.IntN(200)), 1, 1, ack, 0)))
+			}
+		}()
+	}
+	traffic.Wait()
+	close(stop)
+	control.Wait()
+	type end struct {
+		address, remote netip.Addr
+		local, port     uint16
+	}
+	seen := map[end]flow.Snapshot{}
+	uses := map[netip.Addr]int{}
+	for _, s := range e.Flows().All(nil, 0, nil) {
+		if s.State != flow.InUse {
+			continue
+		}
+		uses[s.Address]++
+		k := end{s.Address, s.Key.Remote, s.Key.LocalPort, s.Key.RemotePort}
+		if other, ok := seen[k]; ok {
+			t.Fatalf("%+v and %+v", s, other)
+		}
+		seen[k] = s
+	}
+	for _, a := range []netip.Addr{h1, d1, d2} {
+		if n := e.Flows().Uses(a); n != uses[a] {
+			t.Errorf("%v: %d uses counted, %d flows", a, n, uses[a])
+		}
+	}
+}
+
+func TestFlowsDoNotAllocate(t *testing.T) {
+	e, w := flowNode(t, flow.Config{})
+	must(t, e.SetChoice(testProfile, all, d1, 1))
+	connection(t, w, d1.String(), dhp1.String())
+	process(w, tunPort, udp(d2, cn, 1))
+	super := pkt(out(4000, 151, 601, ack, 30000))
+	superPacket(super, packet.TCP, 1000)
+	for _, c := range []struct {
+		name string
+		in   PortID
+		p    *packet.Packet
+	}{
+		{"out", tunPort, pkt(out(4000, 151, 601, ack, 100))},
+		{"in", ethPort, pkt(tunnelled(0, dhp1, c1, in(d1, 4000, 601, 151, ack, 100)))},
+		{"direct", tunPort, pkt(udp(d2, cn, 100))},
+		{"super-packet", tunPort, super},
+		{"refused", ethPort, pkt(tunnelled(0, dhp1, c1, udp(cn, d1, 100)))},
+		{"too big", tunPort, pkt(out(4000, 151, 601, ack, 1430))},
+		{"error in", ethPort, pkt(tunnelled(0, dhp1, c1, icmp6(cn, d1, 64, 1, 0, 0, segment{d1, cn, 4000, 80, 151, 601, ack, 0}.bytes())))},
+	} {
+		now := start
+		work, pkts := packet.New(packet.MaxLength), make([]*packet.Packet, 1)
+		run := func() {
+			now = now.Add(time.Second)
+			work.CopyFrom(c.p)
+			pkts[0] = work
+			if r := w.Process(now, c.in, pkts); len(r.Outputs) != 1 {
+				t.Fatalf("%s: %+v %v", c.name, r, drops(e.Counters()))
+			}
+		}
+		run()
+		if n := testing.AllocsPerRun(100, run); n != 0 {
+			t.Errorf("%s: %v allocations per packet", c.name, n)
+		}
 	}
 }
