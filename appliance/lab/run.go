@@ -214,7 +214,10 @@ func (s *session) moves(ctx context.Context, steps []topology.Step, f *flows) ([
 	if err := s.endEarly(ctx, f, time.Now()); err != nil {
 		return made, err
 	}
-	return made, s.watch(ctx, f, time.Now().Add(s.lab.Settle.Std()))
+	if err := s.watch(ctx, f, time.Now().Add(s.lab.Settle.Std())); err != nil {
+		return made, err
+	}
+	return made, s.awaitReturns(ctx, f)
 }
 
 // tellTime is how long a move's line waits for traffic to resume, at most until the next move.

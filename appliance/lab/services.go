@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"time"
 
 	"kedge/appliance/control"
+	"kedge/appliance/lab/measure"
 	"kedge/appliance/lab/topology"
 	"kedge/appliance/lab/traffic"
 )
@@ -141,4 +143,33 @@ func (v *service) end() {
 		outcome := v.session.Finish(finishTime)
 		v.outcome = &outcome
 	}
+}
+
+// awaitReturns waits until the addresses of flows that were reset are given back, if that is expected and nothing else uses
+// them.
+func (s *session) awaitReturns(ctx context.Context, f *flows) error {
+	end := time.Now().Add(s.lab.Expect.Flows.GivenBackMax.Std())
+	for _, v := range f.services {
+		if v.session == nil || v.spec.Expect != topology.ResetFate || f.uses(v.seen()) {
+			continue
+		}
+		given := func() bool {
+			return slices.ContainsFunc(s.journal.all(), func(e measure.Event) bool {
+				return e.Kind == measure.BindingDeleted && e.Node != v.mobile && e.Home == v.seen().String()
+			})
+		}
+		for !given() && time.Now().Before(end) {
+			if err := s.watch(ctx, f, time.Now().Add(100*time.Millisecond)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// uses reports whether a flow with that address still goes on.
+func (f *flows) uses(seen netip.Addr) bool {
+	return slices.ContainsFunc(f.services, func(v *service) bool {
+		return v.session != nil && v.seen() == seen && !v.session.Ended()
+	})
 }
