@@ -47,7 +47,7 @@ type optimized struct {
 type cached struct{ local, careOf netip.Addr }
 
 // SetOptimized has packets between home and correspondent go past the home agent. home is held by BindMobile. It replaces
-// what was set for the same pair.
+// what was set for the same pair; with another care-of address, what was learned of the path's MTU is forgotten.
 func (e *Engine) SetOptimized(home, correspondent netip.Addr, o Optimized) error {
 	for _, a := range []netip.Addr{home, correspondent, o.CareOf, o.NextHop} {
 		if !unicast(a) && (a.IsValid() || a == home || a == correspondent) {
@@ -58,6 +58,10 @@ func (e *Engine) SetOptimized(home, correspondent netip.Addr, o Optimized) error
 		return fmt.Errorf("route optimisation of %v to %v: %w", home, correspondent, ErrLoop)
 	}
 	e.changeIf(func(s *state) bool {
+		old := s.optimized(home, correspondent)
+		if old != nil && old.CareOf != o.CareOf {
+			s.paths = s.paths.DeletePersist(netip.PrefixFrom(correspondent, 128)) // it was another path
+		}
 		return s.editOptimized(correspondent, home, &optimized{home, o})
 	})
 	return nil

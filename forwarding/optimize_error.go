@@ -92,3 +92,24 @@ func (w *Worker) relayUndone(relay *icmp.Error, d *detour, quoted []byte) {
 		w.output(q)
 	}
 }
+
+// undeliverableDetour answers a packet on a detour whose next hop does not answer, and reports whether it was one.
+func (w *Worker) undeliverableDetour(p *packet.Packet, h *ip6.Header) bool {
+	if w.state.optimizations == nil || !h.Mobile || signalling(p.Bytes(), h) {
+		return false
+	}
+	d := detour{source: h.Source, destination: h.Destination, homeAddress: h.HomeAddress, routingHome: h.RoutingHome}
+	if !w.sends(&d) {
+		return false
+	}
+	w.drop(DropNoNeighbor)
+	relay := icmp.Error{
+		Type: icmp.DestinationUnreachable, Code: icmp.AddressUnreachable,
+		Source: w.errorSource(origin{kind: fromItself}), Destination: d.home(),
+	}
+	if !relay.Source.IsValid() {
+		relay.Source = h.Destination
+	}
+	w.relayUndone(&relay, &d, p.Bytes())
+	return true
+}

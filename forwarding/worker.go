@@ -118,6 +118,9 @@ func (w *Worker) Undeliverable(now time.Time, pkts []*packet.Packet) *Result {
 		if !w.parse(p, h) {
 			continue
 		}
+		if w.undeliverableDetour(p, h) {
+			continue
+		}
 		from := origin{kind: fromLink}
 		if w.facts(h.Source).local(w.state) != nil {
 			from.kind = fromItself
