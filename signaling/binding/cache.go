@@ -39,6 +39,7 @@ type Cache struct {
 	heap     []uint32
 	networks map[uint32][]netip.Prefix
 	owners   owners
+	deleted  uint64
 }
 
 type key struct {
@@ -75,8 +76,17 @@ func New(epoch time.Time, limits Limits, store Store) *Cache {
 // Len is the number of bindings, Invalid ones included.
 func (c *Cache) Len() int { return len(c.index) }
 
-// OwnerLen is the number of bindings of a mobile node, without Invalid ones.
+// Valid is the number of bindings that are not Invalid.
+func (c *Cache) Valid() int { return c.owners.bindings }
+
+// OwnerLen is the number of bindings of a mobile node, without Invalid ones; OwnerEntries counts those too.
 func (c *Cache) OwnerLen(owner string) int { return c.owners.count(owner) }
+
+// OwnerEntries is the number of bindings of a mobile node, Invalid ones included.
+func (c *Cache) OwnerEntries(owner string) int { return c.owners.entries(owner) }
+
+// Deleted is how many bindings were ever deleted: while it stays, no home address has become free.
+func (c *Cache) Deleted() uint64 { return c.deleted }
 
 // Durable says that the cache has a store.
 func (c *Cache) Durable() bool { return c.store != nil }
@@ -165,6 +175,7 @@ func (c *Cache) Delete(home netip.Prefix) (bool, error) {
 	delete(c.networks, i)
 	c.slots[i] = slot{}
 	c.free = append(c.free, i)
+	c.deleted++
 	if c.store != nil {
 		if err := c.store.Delete(recordKey(home)); err != nil {
 			return true, fmt.Errorf("%w: %w", ErrStore, err)

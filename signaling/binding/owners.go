@@ -5,6 +5,8 @@ type owners struct {
 	numbers map[string]uint32
 	list    []owner
 	free    []uint32
+	// bindings are those of all of them.
+	bindings int
 }
 
 type owner struct {
@@ -27,6 +29,14 @@ func (o *owners) count(name string) int {
 	return int(o.list[n].bindings)
 }
 
+func (o *owners) entries(name string) int {
+	n, ok := o.numbers[name]
+	if !ok && name != "" {
+		return 0
+	}
+	return int(o.list[n].uses)
+}
+
 func (o *owners) take(name string, counts bool) uint32 {
 	n, ok := o.numbers[name]
 	if !ok && name != "" {
@@ -42,6 +52,7 @@ func (o *owners) take(name string, counts bool) uint32 {
 	}
 	o.list[n].uses++
 	if counts {
+		o.bindings++
 		o.list[n].bindings++
 	}
 	return n
@@ -51,6 +62,7 @@ func (o *owners) drop(n uint32, counted bool) {
 	w := &o.list[n]
 	w.uses--
 	if counted {
+		o.bindings--
 		w.bindings--
 	}
 	if w.uses == 0 && n != 0 {

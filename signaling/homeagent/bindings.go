@@ -11,10 +11,12 @@ import (
 
 // Info is what the control API shows of a binding.
 type Info struct {
-	Home       netip.Addr     `json:"home"`
-	CareOf     netip.Addr     `json:"care_of"`
-	Identifier string         `json:"identifier,omitempty"`
-	Networks   []netip.Prefix `json:"networks,omitempty"`
+	Home       netip.Addr `json:"home"`
+	CareOf     netip.Addr `json:"care_of"`
+	Identifier string     `json:"identifier,omitempty"`
+	// SPI is that of the home agent whose ticket the home address was lent for; 0 if it was not.
+	SPI      uint32         `json:"spi,omitempty"`
+	Networks []netip.Prefix `json:"networks,omitempty"`
 	// Left is what is left of Lifetime, the granted lifetime.
 	Left         time.Duration `json:"left"`
 	Lifetime     time.Duration `json:"lifetime"`
