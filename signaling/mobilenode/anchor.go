@@ -93,6 +93,9 @@ func (m *Machine) Prefer(now time.Time, uplink string) []signaling.Effect {
 // did so last.
 func (m *Machine) Held() (careOf netip.Addr, held bool) { return m.entry.careOf, m.entry.held }
 
+// Bound says whether forwarding has a tunnel for the home address.
+func (m *Machine) Bound() bool { return m.bound.how == tunnelled }
+
 // Registration is the binding that is held, as Adopt takes it.
 func (m *Machine) Registration() Registration {
 	e := &m.entry
