@@ -41,8 +41,8 @@ type anchor struct {
 	restored bool
 	// graceEnds is when flows of GracefulReplacement have to end; zero if not.
 	graceEnds time.Time
-	// terminated says that its flows were, so that it is given back without waiting.
-	terminated bool
+	// ended says that flows of it were terminated, so that it is given back without waiting once it has none.
+	ended bool
 	// returning says that it is being given back, until returnBy at the latest. Nothing may use it.
 	returning bool
 	returnBy  time.Time
@@ -91,7 +91,7 @@ func (m *Machine) anchorOf(address netip.Addr) *anchor {
 // usable says that new flows may take the address.
 func (a *anchor) usable() bool {
 	_, held := a.machine.Held()
-	return held && !a.returning && a.drainAt.IsZero() && !a.terminated
+	return held && a.machine.Bound() && !a.returning && a.drainAt.IsZero()
 }
 
 // inHand is the latest address of the DHP that new flows of the profile may take; nil if there is none. An address from
@@ -201,6 +201,9 @@ func (m *Machine) take(now time.Time, a *anchor, effects []signaling.Effect) {
 			a.proxy.heard = now
 		}
 	}
+	if slices.ContainsFunc(effects, func(e signaling.Effect) bool { _, ok := e.(signaling.Bind); return ok }) {
+		m.reconsider = true
+	}
 	switch careOf, held := a.machine.Held(); {
 	case a.returning:
 		if a.machine.Stopped() {
@@ -230,15 +233,18 @@ func (m *Machine) handleAddressUse(now time.Time, e signaling.AddressUse) {
 	case a.flows > 0 && a.returning:
 		m.terminate(a, -1, "the address is being given back")
 	case a.flows > 0:
+		a.ended = false
 		a.proxy.beat(now, m.cfg.HeartbeatInterval)
-	case a.terminated:
+	case a.ended:
 		m.giveBack(now, a)
 	case !a.returning:
 		a.idleAt = now.Add(m.cfg.IdleTime)
 	}
 }
 
+// terminate ends flows; profile -1 stands for all.
 func (m *Machine) terminate(a *anchor, profile int, why string) {
+	a.ended = true
 	m.counters.Terminations++
 	m.report(signaling.Report{Kind: FlowsTerminated, Home: a.address, Peer: a.proxy.address, Detail: why})
 	m.emit(signaling.Terminate{Address: a.address, Profile: profile, Detail: why})
@@ -354,20 +360,6 @@ func (m *Machine) tickGrace(now time.Time, a *anchor) {
 			m.terminate(a, profile, "the time is over that flows may keep their address after a move")
 		}
 	}
-	m.onlyTerminated(a)
-}
-
-// onlyTerminated has an address given back as soon as it has no flows, if no other profile may use it.
-func (m *Machine) onlyTerminated(a *anchor) {
-	for i := range m.cfg.Profiles {
-		p := &m.cfg.Profiles[i]
-		ended := p.Class == GracefulReplacement && a.epoch != m.epoch && a.graceEnds.IsZero()
-		if p.anchored() && a.usedBy(i) && !a.judge.failed[i] && !ended {
-			return
-		}
-	}
-	a.terminated = true
-	m.reconsider = true
 }
 
 func (m *Machine) nextAnchors(n *next) {

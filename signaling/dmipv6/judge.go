@@ -16,8 +16,6 @@ type judgement struct {
 	careOf netip.Addr
 	// by is when the judgement is due at the latest; zero if none is.
 	by time.Time
-	// failed are the profiles whose bounds were not met.
-	failed map[int]bool
 }
 
 // bound takes in the care-of address that an anchor has. A new one has to be judged; the first of all anchors to acknowledge
@@ -75,14 +73,7 @@ func (m *Machine) judge(now time.Time, a *anchor) {
 		if met {
 			continue
 		}
-		if a.judge.failed == nil {
-			a.judge.failed = map[int]bool{}
-		}
-		a.judge.failed[i] = true
 		m.terminate(a, i, detail)
-	}
-	if len(a.judge.failed) > 0 {
-		m.onlyTerminated(a)
 	}
 	m.reconsider = true
 }

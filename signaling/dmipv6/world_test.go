@@ -239,6 +239,11 @@ func (w *world) apply(effect signaling.Effect) {
 			w.t.Fatalf("%v: %T%+v uses an address that is not held", w.now, effect, effect)
 		}
 	}
+	reaches := func(a netip.Addr) {
+		if holds(a); a != home && w.bound[netip.PrefixFrom(a, 128)].Remote != w.lender(a) {
+			w.t.Fatalf("%v: %T%+v uses an address without a tunnel", w.now, effect, effect)
+		}
+	}
 	switch e := effect.(type) {
 	case signaling.Report:
 		if e.Kind == DHoALent || e.Kind == DHoARestored {
@@ -269,17 +274,17 @@ func (w *world) apply(effect signaling.Effect) {
 		}
 		delete(w.held, e.Address)
 	case signaling.Choose:
-		holds(e.Address)
+		reaches(e.Address)
 		w.chosen[choice{e.Profile, e.Prefix}] = e.Address
 	case signaling.Unchoose:
 		delete(w.chosen, choice{e.Profile, e.Prefix})
 	case signaling.Hint:
-		holds(e.Address)
+		reaches(e.Address)
 		w.hints[hint{e.Address, e.Prefix}] = true
 	case signaling.Unhint:
 		delete(w.hints, hint{e.Address, e.Prefix})
 	case signaling.Decide:
-		holds(e.Address)
+		reaches(e.Address)
 		if _, twice := w.decided[e.Flow]; twice {
 			w.t.Fatalf("flow %d is decided twice", e.Flow)
 		}
@@ -289,6 +294,16 @@ func (w *world) apply(effect signaling.Effect) {
 	case signaling.SendEcho:
 		w.echo(e)
 	}
+}
+
+// lender is the DHP whose pool a is of.
+func (w *world) lender(a netip.Addr) netip.Addr {
+	for i := range 256 {
+		if poolOf(i).Contains(a) {
+			return proxyAddr(i)
+		}
+	}
+	return netip.Addr{}
 }
 
 // lost says whether the network swallows a packet.
@@ -334,14 +349,14 @@ func (w *world) order() []netip.Addr {
 func (w *world) own(a netip.Addr) bool { return a == careOfA || a == careOfB || a == careOfC }
 
 func (w *world) toProxy(p netip.Addr, e signaling.Event) {
-	if w.silent[p] {
+	if _, packet := e.(signaling.Received); packet && w.silent[p] {
 		return
 	}
 	m := w.proxies[p]
 	for _, effect := range m.Handle(w.time(), e) {
 		s, ok := effect.(signaling.Send)
 		switch {
-		case !ok:
+		case !ok || w.silent[p] || w.silent[s.Destination]:
 		case s.Destination == agent:
 			w.after(time.Millisecond, func() {
 				w.fromAgent(w.ha.Handle(w.time(), signaling.Received{Source: s.Source, Destination: agent, Payload: s.Payload}))
