@@ -128,6 +128,7 @@ func (m *Machine) goal(now time.Time, e *entry, path *signaling.HomePath) (g goa
 func (m *Machine) pursue(now time.Time, e *entry) bool {
 	path := m.paths[e.home]
 	g, wake := m.goal(now, e, &path)
+	m.publish(now, e, &path) // what is not to be used any more, before anything is sent
 	switch g {
 	case rest:
 		e.stop()
