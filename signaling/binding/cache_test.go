@@ -90,6 +90,15 @@ func (m *model) ownerLen(owner string) (n int) {
 	return n
 }
 
+func (m *model) ownerEntries(owner string) (n int) {
+	for _, b := range m.bindings {
+		if b.Owner == owner {
+			n++
+		}
+	}
+	return n
+}
+
 func (m *model) next() (next time.Time) {
 	for _, b := range m.bindings {
 		if next.IsZero() || b.Due().Before(next) {
@@ -140,6 +149,7 @@ func TestCacheAgreesWithModel(t *testing.T) {
 		c := New(epoch, limits, store)
 		m := &model{limits, map[netip.Prefix]Binding{}}
 		now := epoch
+		held, deleted := map[netip.Prefix]bool{}, uint64(0)
 		for range 3000 {
 			now = now.Add(time.Duration(r.IntN(2000)) * time.Millisecond)
 			switch r.IntN(10) {
@@ -196,10 +206,30 @@ func TestCacheAgreesWithModel(t *testing.T) {
 			if !c.Next().Equal(m.next()) {
 				t.Fatalf("Next = %v, want %v", c.Next(), m.next())
 			}
+			valid := 0
 			for _, o := range []string{"", "a", "b", "c", "d"} {
 				if got, want := c.OwnerLen(o), m.ownerLen(o); got != want {
 					t.Fatalf("OwnerLen(%q) = %d, want %d", o, got, want)
 				}
+				if got, want := c.OwnerEntries(o), m.ownerEntries(o); got != want {
+					t.Fatalf("OwnerEntries(%q) = %d, want %d", o, got, want)
+				}
+				valid += m.ownerLen(o)
+			}
+			if c.Valid() != valid {
+				t.Fatalf("Valid = %d, want %d", c.Valid(), valid)
+			}
+			for h := range held {
+				if _, ok := m.bindings[h]; !ok {
+					deleted++
+					delete(held, h)
+				}
+			}
+			for h := range m.bindings {
+				held[h] = true
+			}
+			if c.Deleted() != deleted {
+				t.Fatalf("Deleted = %d, want %d", c.Deleted(), deleted)
 			}
 		}
 		want := slices.SortedFunc(maps.Values(m.bindings), byHome)

@@ -91,6 +91,8 @@ func (a *authority) leaseClaim(now time.Time, owner string, home netip.Addr) hom
 	case !known && now.Sub(a.start) >= a.cfg.MaxLifetime:
 		// Before that, it may be a lease that was made before the start and is not in the store.
 		c.Prohibited = "home address is not lent to the mobile node"
+	case !known && a.exhausts(owner):
+		c.Prohibited = "mobile node has had too many home addresses of late"
 	}
 	return c
 }

@@ -213,3 +213,19 @@ func TestRefreshIsAskedFor(t *testing.T) {
 		t.Errorf("effects %v", e)
 	}
 }
+
+// Trust in leases from before the start is no way to take up all addresses.
+func TestTrustHasLimits(t *testing.T) {
+	w := start(t)
+	home := netip.MustParseAddr("2001:db8:d::5000")
+	for i := range uint16(16) {
+		home = home.Next()
+		w.after(time.Millisecond)
+		w.acknowledged(holder(alice).update(t, 2*i, home, time.Minute, w.now), 0)
+		w.after(time.Millisecond)
+		w.acknowledged(holder(alice).update(t, 2*i+1, home, 0, w.now), 0)
+	}
+	w.after(time.Millisecond)
+	w.acknowledged(holder(alice).update(t, 100, home.Next(), time.Minute, w.now), 129)
+	w.acknowledged(holder(bob).update(t, 100, home.Next(), time.Minute, w.now), 0)
+}

@@ -50,7 +50,7 @@ func nai(s string) *mh.MobileNodeIdentifier {
 	return &mh.MobileNodeIdentifier{Subtype: mh.IdentifierNAI, Identifier: s}
 }
 
-// config has no home agents to advertise to at first, which tests of other things need not hear of.
+// config is a DHP with two home agents, a pool of each kind, and a plain mobile node.
 func config() Config {
 	return Config{
 		Address:               proxy,

@@ -99,7 +99,7 @@ func (m *Machine) choose(q *request) (p *pool, home netip.Addr, held bool, err e
 	if err := cache.Allows(q.owner, 0); err != nil {
 		return nil, netip.Addr{}, false, err
 	}
-	if most := quarantined * m.cfg.MaxBindingsPerNode; most > 0 && cache.OwnerEntries(q.owner) >= most {
+	if m.exhausts(q.owner) {
 		return nil, netip.Addr{}, false, binding.ErrOwnerFull
 	}
 	if wished != nil && m.free(wished, home) {
@@ -114,6 +114,12 @@ func (m *Machine) choose(q *request) (p *pool, home netip.Addr, held bool, err e
 		}
 	}
 	return nil, netip.Addr{}, false, errNone
+}
+
+// exhausts reports whether owner has all the entries that it may have.
+func (m *Machine) exhausts(owner string) bool {
+	most := quarantined * m.cfg.MaxBindingsPerNode
+	return most > 0 && m.inner.Cache().OwnerEntries(owner) >= most
 }
 
 // holds reports whether home is lent to owner.
