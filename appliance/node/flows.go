@@ -30,9 +30,10 @@ const (
 const (
 	// closedTime is how long a finished TCP connection is remembered at most: as long as its end may be repeated.
 	closedTime = time.Minute
-	// sweepInterval and sweepShare: the whole flow table is looked over every 8 s.
+	// sweepInterval, sweepShare and sweptAtOnce: a small flow table is looked over every second, a large one every 8 s.
 	sweepInterval = time.Second
 	sweepShare    = 8
+	sweptAtOnce   = 1 << 16
 )
 
 // flows are a mobile node's service flows as the loop sees them: it tells signalling of those that wait, has the engine do
@@ -219,7 +220,8 @@ func (f *flows) next() time.Time { return f.swept.Add(sweepInterval) }
 
 func (f *flows) tick(now time.Time) {
 	f.swept = now
-	f.node.engine.SweepFlows(now, f.node.engine.Flows().Buckets()/sweepShare+1)
+	all := f.node.engine.Flows().Buckets()
+	f.node.engine.SweepFlows(now, max(all/sweepShare+1, min(all, sweptAtOnce)))
 	f.wake()
 }
 
