@@ -1,6 +1,7 @@
 package forwarding
 
 import (
+	"bytes"
 	"math/rand/v2"
 	"net/netip"
 	"testing"
@@ -64,6 +65,38 @@ func TestOptimizedTablesOracle(t *testing.T) {
 		want, ok = cachedMap[[2]netip.Addr{h, c}]
 		if o := s.cached(h, c); (o != nil) != ok || ok && o.careOf != want {
 			t.Fatalf("%v at %v: %+v, want %v", h, c, o, want)
+		}
+	}
+}
+
+// Every packet meets one whole state: it leaves by the tunnel or past the home agent, with the care-of address of one change.
+func TestOptimizedChangesWhileProcessing(t *testing.T) {
+	e, w := optimizing(t)
+	must(t, e.SetLocal(c2, ethPort))
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for i := range 2000 {
+			switch i % 3 {
+			case 0:
+				e.RemoveOptimized(h1, cn)
+			default:
+				if err := e.SetOptimized(h1, cn, Optimized{CareOf: []netip.Addr{c1, c2}[i%2], Via: true, Port: ethPort, NextHop: router}); err != nil {
+					t.Error(err)
+				}
+			}
+		}
+	}()
+	b := udp(h1, cn, 8)
+	for running := true; running; {
+		select {
+		case <-done:
+			running = false
+		default:
+		}
+		out := one(t, process(w, tunPort, b), ethPort)
+		if out[6] != 41 && !bytes.Equal(out, optionOut(b)) && !bytes.Equal(out, with(b, c2, cn, 60, homeOption(17, h1))) {
+			t.Fatalf("got %x", out)
 		}
 	}
 }
