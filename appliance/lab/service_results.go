@@ -10,6 +10,7 @@ import (
 	"kedge/appliance/lab/measure"
 	"kedge/appliance/lab/report"
 	"kedge/appliance/lab/topology"
+	"kedge/appliance/lab/traffic"
 )
 
 // endServices ends all flows and keeps what they have seen.
@@ -103,6 +104,8 @@ func (s *session) measureService(f *flows, r *report.Flow, moves []measure.Move,
 	for i, p := range []*report.RoundTrips{&r.PathBefore, &r.PathAfter} {
 		if r.Session != nil {
 			p.Flow = measure.RoundTrip(r.Session.Forward.Snapshot(), r.Session.Backward.Snapshot(), windows[i])
+		} else {
+			p.Flow = measure.EchoRoundTrip(traffic.RoundTrips(r.Exchanges), windows[i])
 		}
 		for _, e := range f.echoes {
 			if e.spec.To != r.Correspondent || e.running == nil {
@@ -119,9 +122,16 @@ func (s *session) measureService(f *flows, r *report.Flow, moves []measure.Move,
 	if r.Session == nil {
 		return
 	}
-	down, up := r.Downlink().Snapshot(), r.Uplink().Snapshot()
-	r.ToMobile = measure.Around(down, move.Unplugged, closed, measure.Longest(down, move.Unplugged))
-	r.FromMobile = measure.Around(up, move.Unplugged, closed, measure.Longest(up, move.Unplugged))
+	r.ToMobile = silence(r, r.Downlink().Snapshot(), move.Unplugged, closed)
+	r.FromMobile = silence(r, r.Uplink().Snapshot(), move.Unplugged, closed)
+}
+
+// silence is that of a move in one direction of a session. What comes to its orderly end is not silent behind it.
+func silence(r *report.Flow, way traffic.Snapshot, move, closed int64) measure.Silence {
+	if n := len(way.Arrivals); n > 0 && r.Session.Survived() {
+		closed = way.Arrivals[n-1].Received
+	}
+	return measure.Around(way, move, closed, measure.Longest(way, move))
 }
 
 // terminations finds how those flows ended that the mobile node was to end.

@@ -53,14 +53,14 @@ type ExchangeCounts struct {
 	Moving, MovingAnswered int
 	// Took is how long the steady ones took.
 	Took measure.Summary
-	// Silence is the longest time between two answers around the move.
+	// Silence is the longest time between the last answer before a move and the first after it.
 	Silence time.Duration
 }
 
 // Count sorts the exchanges of a flow by the moves.
 func (f Flow) Count(moves []measure.Move) (c ExchangeCounts) {
 	var took []time.Duration
-	last := int64(0)
+	var answers []int64
 	for _, x := range f.Exchanges {
 		moving := false
 		for _, m := range moves {
@@ -68,11 +68,7 @@ func (f Flow) Count(moves []measure.Move) (c ExchangeCounts) {
 		}
 		answered := x.Err == nil
 		if answered {
-			at := x.Began + int64(x.Took)
-			if moving && last != 0 {
-				c.Silence = max(c.Silence, time.Duration(at-last))
-			}
-			last = at
+			answers = append(answers, x.Began+int64(x.Took))
 		}
 		switch {
 		case moving:
@@ -91,6 +87,14 @@ func (f Flow) Count(moves []measure.Move) (c ExchangeCounts) {
 		c.Steady++
 	}
 	c.Took = measure.Summarise(took)
+	slices.Sort(answers)
+	for _, m := range moves {
+		for i := 1; i < len(answers); i++ {
+			if answers[i-1] < m.Plugged && answers[i] >= m.Unplugged {
+				c.Silence = max(c.Silence, time.Duration(answers[i]-answers[i-1]))
+			}
+		}
+	}
 	return c
 }
 

@@ -22,20 +22,22 @@ func (t *writer) flows(r *Result) {
 	}
 	t.columns(rows)
 	t.printf("  Milliseconds. Round trips are medians of the second before the move and of the flow's last: inside the flow (what was\n" +
-		"  written until it arrived, both ways), through the home agent and direct. Silent is the longest time without an arrival\n" +
+		"  written until it arrived, both ways; an exchange), through the home agent and direct. Silent is the longest time without an arrival\n" +
 		"  around the move, which TCP's own retransmission timer can make longer than the path's.\n")
 	rows = [][]string{{"", "connect()", "before: flow", "home", "direct", "after: flow", "home", "direct", "silent down", "silent up"}}
 	for _, f := range r.Flows {
 		row := []string{f.Name}
 		if f.Session == nil {
-			c := f.Count(r.Moves)
-			row = append(row, "", figure(c.Took.Median), figure(f.PathBefore.Home), figure(f.PathBefore.Direct), "",
-				figure(f.PathAfter.Home), figure(f.PathAfter.Direct), figure(c.Silence), "")
+			row = append(row, "")
 		} else {
 			row = append(row, number(f.Session.Connect))
-			for _, p := range []RoundTrips{f.PathBefore, f.PathAfter} {
-				row = append(row, figure(p.Flow), figure(p.Home), figure(p.Direct))
-			}
+		}
+		for _, p := range []RoundTrips{f.PathBefore, f.PathAfter} {
+			row = append(row, figure(p.Flow), figure(p.Home), figure(p.Direct))
+		}
+		if f.Session == nil {
+			row = append(row, figure(f.Count(r.Moves).Silence), "")
+		} else {
 			row = append(row, f.silent(f.ToMobile), f.silent(f.FromMobile))
 		}
 		rows = append(rows, row)

@@ -1,10 +1,12 @@
 package traffic
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -25,12 +27,12 @@ type Exchange struct {
 }
 
 // exchangeTime is how long a program waits for a response.
-const exchangeTime = time.Second
+const exchangeTime = 2 * time.Second
 
 // errNoResponse says that a request was not answered within exchangeTime.
 var errNoResponse = errors.New("no response")
 
-// Exchanges are made one after the other by a program that binds to no address.
+// Exchanges are made at a steady pace, whether or not those before were answered.
 type Exchanges struct {
 	running sync.WaitGroup
 	stop    context.CancelFunc
@@ -39,23 +41,27 @@ type Exchanges struct {
 	all []Exchange
 }
 
-// StartExchanges makes one each spacing until Stop.
+// StartExchanges makes one each spacing until Stop. Unless from has an address their sockets are bound to none.
 func StartExchanges(ctx context.Context, from, to Endpoint, spacing time.Duration) *Exchanges {
 	ctx, stop := context.WithCancel(ctx)
 	e := &Exchanges{stop: stop}
 	e.running.Go(func() {
-		_ = from.Node.Do(func() error {
-			for next := clock.Monotonic(); ctx.Err() == nil; next = max(next+int64(spacing), clock.Monotonic()) {
-				clock.SleepUntil(next)
-				x := exchange(from.Address, to)
-				e.mu.Lock()
-				e.all = append(e.all, x)
-				e.mu.Unlock()
-			}
-			return nil
-		})
+		for next := clock.Monotonic(); ctx.Err() == nil; next = max(next+int64(spacing), clock.Monotonic()) {
+			clock.SleepUntil(next)
+			e.running.Go(func() { e.make(from, to) })
+		}
 	})
 	return e
+}
+
+func (e *Exchanges) make(from, to Endpoint) {
+	var x Exchange
+	if err := from.Node.Do(func() error { x = exchange(from.Address, to); return nil }); err != nil {
+		x.Err = err
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.all = append(e.all, x)
 }
 
 // exchange runs in the requester's namespace.
@@ -106,11 +112,21 @@ func exchange(from netip.Addr, to Endpoint) (x Exchange) {
 	return x
 }
 
-// All are those so far.
+// RoundTrips are those exchanges that were answered.
+func RoundTrips(all []Exchange) (trips []RoundTrip) {
+	for _, x := range all {
+		if x.Err == nil {
+			trips = append(trips, RoundTrip{Sent: x.Began, Took: x.Took, Seen: x.Seen})
+		}
+	}
+	return trips
+}
+
+// All are those that are over, in the order in which they began.
 func (e *Exchanges) All() []Exchange {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return append([]Exchange(nil), e.all...)
+	return slices.SortedStableFunc(slices.Values(e.all), func(a, b Exchange) int { return cmp.Compare(a.Began, b.Began) })
 }
 
 // Stop ends it.
