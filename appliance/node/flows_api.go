@@ -112,7 +112,9 @@ func (n *Node) Anchors(ctx context.Context) (list []control.Anchor, err error) {
 	list = []control.Anchor{}
 	err = n.loop.call(ctx, func(now time.Time) {
 		for _, a := range n.role.(*mobileNode).flows.Anchors(now) {
-			list = append(list, showAnchor(&a))
+			c := showAnchor(&a)
+			c.Flows = n.engine.Flows().Uses(a.Address) // the machine hears only whether there are any
+			list = append(list, c)
 		}
 	})
 	return list, err
@@ -121,7 +123,7 @@ func (n *Node) Anchors(ctx context.Context) (list []control.Anchor, err error) {
 func showAnchor(a *dmipv6.Anchor) control.Anchor {
 	c := control.Anchor{
 		Address: a.Address, Proxy: a.Proxy, Prefix: a.Prefix, Use: "translation", State: string(a.Registration.State),
-		CareOf: a.Registration.CareOf, Uplink: a.Registration.Uplink, Flows: a.Flows, RoundTrip: -1, Loss: a.Loss,
+		CareOf: a.Registration.CareOf, Uplink: a.Registration.Uplink, RoundTrip: -1, Loss: a.Loss,
 		Lifetime: a.Registration.Remaining.Seconds(), TicketExpiry: a.TicketExpiry,
 	}
 	if a.Host {

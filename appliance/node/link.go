@@ -283,6 +283,19 @@ func (l *link) addAddress(now time.Time, e movement.AddAddress) {
 	l.own(a)
 }
 
+// owns reports whether an address is one of the configured ones.
+func (l *link) owns(a netip.Addr) bool {
+	return slices.ContainsFunc(l.cfg.Addresses, func(p netip.Prefix) bool { return p.Addr() == a })
+}
+
+// serveAnycast answers to an anycast address of a prefix; an invalid one is that of a prefix which has none.
+func (l *link) serveAnycast(now time.Time, a netip.Addr, p netip.Prefix) {
+	if a.IsValid() {
+		l.addAddress(now, movement.AddAddress{Address: netip.PrefixFrom(a, p.Bits()), Detection: movement.Assigned})
+		l.hold(now, a, neighbor.Anycast)
+	}
+}
+
 // own has packets for an address of kedge's own come to it.
 func (l *link) own(a netip.Addr) {
 	if err := l.node.engine.SetLocal(a, l.id); err != nil {

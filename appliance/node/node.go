@@ -25,11 +25,9 @@ import (
 	"kedge/netstack"
 	"kedge/netstack/host"
 	"kedge/netstack/kernel"
-	"kedge/netstack/neighbor"
 	"kedge/netstack/tun"
 	"kedge/signaling"
 	"kedge/signaling/discovery"
-	"kedge/signaling/movement"
 )
 
 const (
@@ -213,19 +211,24 @@ func (n *Node) work(ctx, running context.Context) error {
 	return nil
 }
 
-// serveDiscovery makes a home agent answer to the home-agents anycast addresses of its prefixes (RFC 6275 section 8.4): on
-// the home link, or where the prefixes are routed to it.
+// serveDiscovery makes an anchor answer to anycast addresses: a home agent to the home-agents anycast addresses of its
+// prefixes (RFC 6275 section 8.4), on the home link or where the prefixes are routed to it; a Distributed Home-Proxy, if it is
+// to, to that of each /64 it covers, which has to be routed to it.
 func (n *Node) serveDiscovery(now time.Time) {
-	h := n.cfg.HomeAgent
-	if h == nil {
-		return
+	if h := n.cfg.HomeAgent; h != nil {
+		for _, l := range n.links {
+			if l.cfg.Interface == h.HomeLink || h.HomeLink == "" && l.owns(h.Address) {
+				for _, p := range h.HomePrefixes {
+					l.serveAnycast(now, discovery.HomeAgentsAnycast(p), p)
+				}
+			}
+		}
 	}
-	for _, l := range n.links {
-		if l.cfg.Interface == h.HomeLink || h.HomeLink == "" && slices.ContainsFunc(l.cfg.Addresses, func(p netip.Prefix) bool { return p.Addr() == h.Address }) {
-			for _, p := range h.HomePrefixes {
-				if a := discovery.HomeAgentsAnycast(p); a.IsValid() {
-					l.addAddress(now, movement.AddAddress{Address: netip.PrefixFrom(a, p.Bits()), Detection: movement.Assigned})
-					l.hold(now, a, neighbor.Anycast)
+	if h := n.cfg.HomeProxy; h != nil && h.Anycast {
+		for _, l := range n.links {
+			for _, v := range h.Coverage {
+				if v.Prefix.Bits() == 64 && l.owns(h.Address) {
+					l.serveAnycast(now, discovery.ProxiesAnycast(v.Prefix.Addr()), v.Prefix)
 				}
 			}
 		}

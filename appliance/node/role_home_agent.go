@@ -57,13 +57,15 @@ func newHomeAgent(c *config.Config) (role, error) {
 		settings.Store = role.store
 	}
 	var err error
-	if len(h.Proxies) > 0 {
-		if role.directory, err = directory.New(directoryOf(c, settings.Associations), time.Now()); err != nil {
-			return nil, errors.Join(err, role.close())
-		}
-	}
 	if role.Machine, err = homeagent.New(settings, time.Now()); err != nil {
 		return nil, errors.Join(err, role.close())
+	}
+	if len(h.Proxies) > 0 {
+		d := directoryOf(c, settings.Associations)
+		d.Clock = role.Clock // mobile nodes keep one clock for both
+		if role.directory, err = directory.New(d, time.Now()); err != nil {
+			return nil, errors.Join(err, role.close())
+		}
 	}
 	return role, nil
 }

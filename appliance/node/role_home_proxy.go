@@ -97,15 +97,17 @@ func (h *homeProxy) show(now time.Time, s *control.Status) string {
 	}
 	reason := ""
 	for _, a := range t.HomeAgents {
-		shown := control.Advertised{HomeAgent: a.Address, Acknowledged: a.Acknowledged && a.Status < 128}
+		shown := control.Advertised{HomeAgent: a.Address}
 		switch {
-		case a.Status >= 128:
-			shown.Detail = "refused with status " + mh.Status(a.Status).String()
 		case a.Answered.IsZero():
-			shown.Detail = "has not answered yet"
+			shown.Detail = "it has not answered yet"
+		case !mh.Status(a.Status).Accepted():
+			shown.Detail = "it refused: " + mh.Status(a.Status).String()
+		default:
+			shown.Acknowledged = true
 		}
-		if !shown.Acknowledged && a.Answered.IsZero() || a.Status >= 128 {
-			reason = "home agent " + a.Address.String() + " " + shown.Detail
+		if !shown.Acknowledged {
+			reason = "home agent " + a.Address.String() + " does not know this proxy: " + shown.Detail
 		}
 		p.HomeAgents = append(p.HomeAgents, shown)
 	}

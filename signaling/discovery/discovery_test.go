@@ -231,3 +231,10 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+func TestProxiesAnycast(t *testing.T) {
+	got := discovery.ProxiesAnycast(netip.MustParseAddr("2001:db8:c:1::2"))
+	if want := netip.MustParseAddr("2001:db8:c:1:fdff:ffff:ffff:fffd"); got != want {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}

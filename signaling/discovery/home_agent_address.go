@@ -69,7 +69,18 @@ const homeAgentsAnycast = 0x7e
 // prefix, ones, and the anycast identifier. A prefix of 64 bits leaves an interface identifier in EUI-64 format, whose
 // universal/local bit is 0: fdff:ffff:ffff:fffe. It is the invalid address if prefix is no IPv6 prefix or has more than 121
 // bits.
-func HomeAgentsAnycast(prefix netip.Prefix) netip.Addr {
+func HomeAgentsAnycast(prefix netip.Prefix) netip.Addr { return anycast(prefix, homeAgentsAnycast) }
+
+// proxiesAnycast is DMIPv6's anycast identifier, one that RFC 2526 section 3 keeps in reserve.
+const proxiesAnycast = 0x7d
+
+// ProxiesAnycast is the anycast address of the Distributed Home-Proxies (DMIPv6) near the /64 that address is in.
+func ProxiesAnycast(address netip.Addr) netip.Addr {
+	return anycast(netip.PrefixFrom(address, 64), proxiesAnycast)
+}
+
+// anycast is an address of RFC 2526 section 2.
+func anycast(prefix netip.Prefix, identifier byte) netip.Addr {
 	if !prefix.IsValid() || !prefix.Addr().Is6() || prefix.Bits() > 121 {
 		return netip.Addr{}
 	}
@@ -80,6 +91,6 @@ func HomeAgentsAnycast(prefix netip.Prefix) netip.Addr {
 	if prefix.Bits() == 64 {
 		a[8] &^= 0x02
 	}
-	a[15] = a[15]&0x80 | homeAgentsAnycast
+	a[15] = a[15]&0x80 | identifier
 	return netip.AddrFrom16(a)
 }
