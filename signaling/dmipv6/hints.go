@@ -1,6 +1,7 @@
 package dmipv6
 
 import (
+	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -21,8 +22,8 @@ func (m *Machine) reconcileHints(now time.Time) {
 		return
 	}
 	want := map[hint]bool{}
-	for c, p := range m.published {
-		a := m.anchorOf(p.address)
+	for _, c := range slices.SortedFunc(maps.Keys(m.published), choice.compare) {
+		a := m.anchorOf(m.published[c].address)
 		if a == nil || a.host || m.cfg.Profiles[c.profile].Class != SessionLasting || c.prefix.Bits() == 0 {
 			continue
 		}
@@ -72,8 +73,10 @@ func (m *Machine) hostAddress(p *proxy) *anchor {
 	return nil
 }
 
-// mayAskForHost says whether an address for the host may be asked for and was not yet.
+// mayAskForHost says whether an address for the host may be asked for and was not yet. It takes nobody's place.
 func (m *Machine) mayAskForHost(now time.Time, p *proxy) bool {
-	return !m.stopping && m.careOf.IsValid() && p.association(now) != nil && !now.Before(p.skipUntil) && m.live() < m.cfg.MaxAnchors &&
-		!slices.ContainsFunc(m.requests, func(r *request) bool { return r.proxy == p && r.host })
+	return !m.stopping && m.careOf.IsValid() && p.association(now) != nil && !now.Before(p.skipUntil) &&
+		m.live()+len(m.requests) < m.cfg.MaxAnchors &&
+		!slices.ContainsFunc(m.requests, func(r *request) bool { return r.proxy == p && r.host }) &&
+		!slices.ContainsFunc(m.anchors, func(a *anchor) bool { return a.proxy == p && a.host && !a.returning })
 }

@@ -22,6 +22,7 @@ func (m *Machine) handleAttachment(now time.Time, e signaling.Attachment) {
 	case len(m.attachments) < maxUplinks:
 		m.attachments = append(m.attachments, e)
 	}
+	m.probes.forget(m.own)
 	for _, a := range slices.Clone(m.anchors) {
 		m.drive(now, a, e)
 	}
@@ -67,7 +68,6 @@ func (m *Machine) relocate(now time.Time) {
 		return
 	}
 	m.epoch++
-	m.probes.forget(m.own)
 	m.restartQueries(now)
 	m.restartRequests(now)
 	m.startGrace(now)

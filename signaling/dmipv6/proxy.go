@@ -16,8 +16,10 @@ const (
 	// A DHP that refused or did not answer is not asked for firstSkip, doubling to maxSkip.
 	firstSkip = 30 * time.Second
 	maxSkip   = 10 * time.Minute
-	// ticketRetry is how long after a vain attempt a ticket is asked for again.
-	ticketRetry = 30 * time.Second
+	// ticketRetry is how long after a vain attempt a ticket is asked for again: less, down to ticketRetryLeast, where little
+	// is left of the one that there is.
+	ticketRetry      = 30 * time.Second
+	ticketRetryLeast = time.Second
 )
 
 // proxy is a DHP that is known.
@@ -143,10 +145,14 @@ func (m *Machine) setTicket(p *proxy, t ticket.Ticket, sealed *mh.KeyTicket, now
 
 // wantTicket asks for another ticket, which what the DHP covers is the way to ask for.
 func (m *Machine) wantTicket(now time.Time, p *proxy, why string) {
-	if p.static != nil && p.static.Association != nil || now.Before(p.askedAt.Add(ticketRetry)) {
+	retry := ticketRetry
+	if left := p.ticket.Expiry.Sub(now); p.sealed != nil && left > 0 {
+		retry = min(max(left/4, ticketRetryLeast), ticketRetry)
+	}
+	if p.static != nil && p.static.Association != nil || now.Before(p.askedAt.Add(retry)) {
 		return
 	}
-	p.renewAt = now.Add(ticketRetry)
+	p.renewAt = now.Add(retry)
 	if !m.askable(now) {
 		return
 	}
@@ -165,6 +171,7 @@ func (m *Machine) held(p *proxy) bool {
 
 // tickProxies renews the tickets of DHPs in use, and looks again at those that were skipped.
 func (m *Machine) tickProxies(now time.Time) {
+	var renew []*proxy
 	for _, p := range m.proxies {
 		if !p.skipUntil.IsZero() && !now.Before(p.skipUntil) {
 			p.skipUntil = time.Time{}
@@ -172,9 +179,14 @@ func (m *Machine) tickProxies(now time.Time) {
 		}
 		if !p.renewAt.IsZero() && !now.Before(p.renewAt) {
 			if p.renewAt = (time.Time{}); m.held(p) {
-				m.wantTicket(now, p, "its time is nearly over")
+				renew = append(renew, p)
 			}
 		}
+	}
+	// In a fixed order, so that a run can be repeated.
+	slices.SortFunc(renew, func(a, b *proxy) int { return a.address.Compare(b.address) })
+	for _, p := range renew {
+		m.wantTicket(now, p, "its time is nearly over")
 	}
 }
 
