@@ -53,6 +53,30 @@ spi = 256
 key_file = "mn.key"
 `
 
+const correspondentTOML = `roles = ["correspondent-node"]
+
+[tun]
+
+[[link]]
+interface = "eth0"
+addresses = ["2001:db8:c::2/64"]
+gateway = "2001:db8:c::ff"
+
+[correspondent_node]
+address = "2001:db8:c::3"
+link = "eth0"
+`
+
+func TestCorrespondentNode(t *testing.T) {
+	c, err := Parse("x.toml", []byte(correspondentTOML))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := c.CorrespondentNode; n.Address.String() != "2001:db8:c::3" || n.Link != "eth0" || n.MaxBindings != 10_000 {
+		t.Errorf("%+v", n)
+	}
+}
+
 func TestDMIPv6(t *testing.T) {
 	dir := folder(t)
 	c, err := Parse(filepath.Join(dir, "x.toml"), []byte(mobileNodeTOML+dmipv6TOML))
@@ -119,6 +143,8 @@ func TestDMIPv6Mistakes(t *testing.T) {
 		{"lend", homeProxyTOML, `lend = 64`, `lend = 96`, `home_proxy.pools.1.lend: expected 64 or 128`},
 		{"small pool", homeProxyTOML, `"2001:db8:d1::/64"`, `"2001:db8:d1::/120"`, `home_proxy.pools.0.prefix: expected a prefix with room for many`},
 		{"probe elsewhere", homeProxyTOML, `probe = "2001:db8:c::1"`, `probe = "2001:db8:e::1"`, `home_proxy.coverage.0.probe: expected an address in 2001:db8:c::/48`},
+		{"correspondent's address", correspondentTOML, `address = "2001:db8:c::3"`, `address = "2001:db8:c::2"`, `correspondent_node.address: expected an address of the link's prefix that is not in addresses of a [[link]]`},
+		{"correspondent's link", correspondentTOML, `link = "eth0"`, `link = "eth1"`, `correspondent_node.link: expected the interface of a [[link]], found "eth1"`},
 		{"foreign address", homeProxyTOML, "[home_proxy]\naddress = \"2001:db8:d::1\"", "[home_proxy]\naddress = \"2001:db8:d::2\"", `home_proxy.address: expected one of the addresses of a [[link]]`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

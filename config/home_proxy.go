@@ -134,5 +134,8 @@ func (r *reader) correspondentNode(d *documentCorrespondentNode, c *Config) *Cor
 	if !slices.ContainsFunc(c.Links, func(l Link) bool { return l.Interface == n.Link }) {
 		r.wrong("correspondent_node.link", "the interface of a [[link]]", "%s", quoted(n.Link))
 	}
+	if slices.ContainsFunc(c.Links, func(l Link) bool { return l.owns(n.Address) }) {
+		r.wrong("correspondent_node.address", "an address of the link's prefix that is not in addresses of a [[link]]: programs get it", "%s", n.Address)
+	}
 	return n
 }

@@ -319,3 +319,17 @@ func TestAnycastQueries(t *testing.T) {
 		t.Errorf("effects %v", e)
 	}
 }
+
+func TestFirstProbesAreRepeatedSoon(t *testing.T) {
+	p := &probe{roundTrip: unknownRoundTrip}
+	for i, want := range []time.Duration{time.Second, 2 * time.Second, 4 * time.Second, 5 * time.Second, 5 * time.Second} {
+		if got := p.interval(); got != want {
+			t.Errorf("after %d losses: %v, want %v", i, got, want)
+		}
+		p.losses++
+	}
+	p.roundTrip, p.losses = time.Millisecond, 1
+	if got := p.interval(); got != 5*time.Second {
+		t.Errorf("once the round trip is known: %v", got)
+	}
+}

@@ -12,6 +12,9 @@ const (
 	// probeInterval is how often each target is probed, and probeStagger how far apart the first probes are. An answer after
 	// the next probe does not count.
 	probeInterval = 5 * time.Second
+	// firstInterval is that of a target that has not answered yet, doubling up to probeInterval: the first probe is often lost
+	// while the next hop's link-layer address is being resolved.
+	firstInterval = time.Second
 	probeStagger  = 50 * time.Millisecond
 	// maxLosses is how many probes in a row may go unanswered before the round trip is not known any more.
 	maxLosses = 3
@@ -65,10 +68,17 @@ func (m *Machine) probe(now time.Time) {
 			m.lost(now, p)
 		}
 		p.sequence++
-		p.sent, p.next, p.waiting = now, now.Add(probeInterval), true
+		p.sent, p.next, p.waiting = now, now.Add(p.interval()), true
 		m.counters.Probes++
 		m.do(signaling.SendEcho{Source: m.cfg.Address, Destination: p.target, Identifier: m.echoes, Sequence: p.sequence})
 	}
+}
+
+func (p *probe) interval() time.Duration {
+	if p.roundTrip != unknownRoundTrip || p.losses > 2 {
+		return probeInterval
+	}
+	return firstInterval << p.losses
 }
 
 func (m *Machine) lost(now time.Time, p *probe) {
@@ -88,6 +98,7 @@ func (m *Machine) echoReply(now time.Time, e signaling.EchoReply) {
 	}
 	p := m.probes[i]
 	p.waiting, p.losses = false, 0
+	p.next = p.sent.Add(probeInterval)
 	sample := max(now.Sub(p.sent), 0)
 	if p.roundTrip != unknownRoundTrip {
 		p.roundTrip = (smoothing*p.roundTrip + sample) / (smoothing + 1)
