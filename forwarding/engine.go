@@ -10,6 +10,7 @@
 // Journeys:
 //
 //	TUN -> source held by this mobile node -> tunnel to the home agent, or natively when at home
+//	    (with EnableFlows, its flow may have another source, which this mobile node holds too)
 //	TUN -> destination served by this anchor -> tunnel to the care-of address
 //	Ethernet -> own address, next header 41 -> decapsulated:
 //	    destination held by this mobile node, from its home agent -> TUN

@@ -35,6 +35,22 @@ func (w *Worker) flowIn(p *packet.Packet, h *ip6.Header, t *Tunnel) bool {
 	return !translated
 }
 
+// flowAtHome takes a packet that came to an address whose binding b is native, and reports whether it did: the host's kernel
+// takes what is for its own addresses, but does not know those for translation.
+func (w *Worker) flowAtHome(p *packet.Packet, h *ip6.Header, b *binding, in PortID) bool {
+	if w.facts(h.Destination).role(w.state) == flow.Translation {
+		w.deliverOwn(p, h, &b.Tunnel, in, outer{ecn: h.TrafficClass & ecnMask}, 0)
+		return true
+	}
+	if k, kind := flow.Inbound(p.Bytes(), h); kind == flow.Tracked {
+		table := w.state.flows.table
+		if f := table.Lookup(&k); f != nil && f.Verdict().State == flow.InUse && !f.Verdict().Translate {
+			table.Saw(w.now, f, false, p.Bytes(), h)
+		}
+	}
+	return false
+}
+
 // flowInTranslated takes a packet that came to an address for translation, and that f is the flow of, if any.
 func (w *Worker) flowInTranslated(f *flow.Flow, p *packet.Packet, h *ip6.Header, t *Tunnel) bool {
 	if f == nil {

@@ -502,3 +502,72 @@ func TestFlowsDoNotAllocate(t *testing.T) {
 		}
 	}
 }
+
+func TestFlowsAtHome(t *testing.T) {
+	e, w := flowNode(t, flow.Config{})
+	native := Tunnel{Native: true, Via: true, Port: ethPort, NextHop: router}
+	must(t, e.BindMobile(host(h1), native))
+	must(t, e.SetChoice(testProfile, all, h1, 1))
+	// The kernel takes what is for the home address; the flow hears of it.
+	one(t, process(w, tunPort, out(4000, 100, 0, syn, 0)), ethPort)
+	wantDrop(t, e, process(w, ethPort, in(h1, 4000, 500, 101, synAck, 0)), DropAtHome)
+	one(t, process(w, tunPort, out(4000, 101, 501, ack, 0)), ethPort)
+	if s := onlyFlow(t, e); s.TCP != flow.TCPEstablished || s.PacketsIn != 1 {
+		t.Errorf("%+v", s)
+	}
+	// On the link of a home-proxy, what is for its address comes without a tunnel too.
+	must(t, e.BindMobile(host(d1), native))
+	must(t, e.SetChoice(testProfile, all, d1, 2))
+	if b := one(t, process(w, tunPort, out(4001, 100, 0, syn, 0)), ethPort); addrAt(b, 8) != d1 {
+		t.Errorf("from %v", addrAt(b, 8))
+	}
+	if b := one(t, process(w, ethPort, in(d1, 4001, 500, 101, synAck, 0)), tunPort); addrAt(b, 24) != h1 {
+		t.Errorf("to %v", addrAt(b, 24))
+	}
+}
+
+// A datagram in fragments and a super-packet wait like others.
+func TestHeldFragmentsAndSuperPackets(t *testing.T) {
+	e, w := flowNode(t, flow.Config{})
+	fragments := cut(udp(h1, cn, 2000), 1000)
+	for _, b := range fragments {
+		if r := process(w, tunPort, b); len(r.Outputs) > 0 {
+			t.Fatalf("sent %x", sent(r, ethPort))
+		}
+	}
+	r := w.Release(start, onlyFlow(t, e).Number, d1, 1)
+	got := sent(r, ethPort)
+	if len(got) != len(fragments) {
+		t.Fatalf("%d fragments, want %d", len(got), len(fragments))
+	}
+	for i, b := range got {
+		if b = b[40:]; addrAt(b, 8) != d1 || !bytes.Equal(b[24:48], fragments[i][24:48]) {
+			t.Errorf("fragment %d is %x", i, b)
+		}
+	}
+	super := pkt(datagramFrom(4002, 5000))
+	superPacket(super, packet.UDP, 1000)
+	if r := w.Process(start, tunPort, []*packet.Packet{super}); len(r.Outputs) > 0 {
+		t.Fatal("not held")
+	}
+	for _, n := range e.TakeNews(nil) {
+		if n.Event == flow.Waits && n.Flow.Key.LocalPort == 4002 {
+			got = sent(w.Release(start, n.Flow.Number, d1, 1), ethPort)
+		}
+	}
+	if len(got) != 5 {
+		t.Fatalf("%d segments, want 5", len(got))
+	}
+	for _, b := range got {
+		if b := inner(t, b, dhp1); addrAt(b, 8) != d1 || len(b) != 1048 {
+			t.Errorf("%d octets from %v", len(b), addrAt(b, 8))
+		}
+	}
+}
+
+// datagramFrom is a datagram from a port of the host.
+func datagramFrom(port uint16, payload int) []byte {
+	b := udp(h1, cn, payload)
+	b[40], b[41] = byte(port>>8), byte(port)
+	return b
+}

@@ -160,20 +160,17 @@ func (e *Engine) SetAddressUse(address netip.Addr, role flow.Role) error {
 	})
 }
 
-// table is the engine's flow table; nil if it keeps none.
-func (e *Engine) table() *flow.Table {
+// Flows gives the table of flows, to be looked at: Snapshot, All, Uses, Stats, Len; nil if there is none.
+func (e *Engine) Flows() *flow.Table {
 	if f := e.state.Load().flows; f != nil {
 		return f.table
 	}
 	return nil
 }
 
-// Flows gives the table of flows, to be looked at: Snapshot, All, Uses, Stats, Len; nil if there is none.
-func (e *Engine) Flows() *flow.Table { return e.table() }
-
 // TakeNews appends what has happened to flows since it was called last to news. Result.News says when it is worth it.
 func (e *Engine) TakeNews(news []flow.News) []flow.News {
-	if t := e.table(); t != nil {
+	if t := e.Flows(); t != nil {
 		return t.TakeNews(news)
 	}
 	return news
@@ -182,7 +179,7 @@ func (e *Engine) TakeNews(news []flow.News) []flow.News {
 // SweepFlows removes flows whose time is up, looking at the next budget buckets of the table, and returns how many. Called
 // every second with an eighth of Flows().Buckets() it finds them within 8 s; news of them is to be taken afterwards.
 func (e *Engine) SweepFlows(now time.Time, budget int) int {
-	if t := e.table(); t != nil {
+	if t := e.Flows(); t != nil {
 		return t.Sweep(now.Sub(e.epoch), budget)
 	}
 	return 0
@@ -191,7 +188,7 @@ func (e *Engine) SweepFlows(now time.Time, budget int) int {
 // MatchingFlows appends the numbers of the flows that use address as their source, or wait with it as their local one, to
 // numbers: of one profile, or of all if that is -1. Worker.Terminate ends each.
 func (e *Engine) MatchingFlows(address netip.Addr, profile int, numbers []uint64) []uint64 {
-	if t := e.table(); t != nil {
+	if t := e.Flows(); t != nil {
 		return t.Matching(address, profile, numbers)
 	}
 	return numbers

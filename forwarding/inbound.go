@@ -81,7 +81,7 @@ func (w *Worker) fromLink(p *packet.Packet, in PortID) {
 			return
 		}
 		if b.Native {
-			if w.pastHomeAgent(p, h, in, 0) {
+			if w.pastHomeAgent(p, h, in, 0) || s.flows != nil && w.flowAtHome(p, h, b, in) {
 				return
 			}
 			w.drop(DropAtHome)

@@ -76,31 +76,30 @@ const (
 	inward = 1 // the shift
 )
 
-// Flow is an entry of a Table.
+// Flow is an entry of a Table. What every packet touches comes first, so that it lies in few cache lines.
 type Flow struct {
-	next  atomic.Pointer[Flow]
-	tuple Tuple
-	// number has a serial number above 24 bits of the hash, by which the flow is found again.
-	number  uint64
+	next    atomic.Pointer[Flow]
+	tuple   Tuple
 	verdict atomic.Pointer[Verdict]
-
-	// The shard's lock guards what follows up to the next blank line; listed is when the flow was last put at the end of its
-	// list.
-	hold         *queue
-	older, newer *Flow
-	listed       uint32
-	class        class
-	dead         bool
-
-	initiator Initiator
-	created   uint32
-	seen      atomic.Uint32
-	flags     atomic.Uint32
+	seen    atomic.Uint32
+	flags   atomic.Uint32
+	// Of what the host has sent [0] and what it got [1].
+	packets, octets [2]atomic.Uint64
 	// expects are the sequence numbers that the TCP of the correspondent [0] and of the host [1] expect next.
 	expects [2]atomic.Uint32
 	// profile and rule are -1 if there is none, and profile is userUnknown while it takes the user to tell.
-	profile, rule   atomic.Int32
-	packets, octets [2]atomic.Uint64
+	profile, rule atomic.Int32
+	// number has a serial number above 24 bits of the hash, by which the flow is found again.
+	number    uint64
+	created   uint32
+	initiator Initiator
+
+	// The shard's lock guards the rest. listed is when the flow was last put at the end of its list.
+	class        class
+	dead         bool
+	listed       uint32
+	hold         *queue
+	older, newer *Flow
 }
 
 const userUnknown = -2
