@@ -53,9 +53,10 @@ type wish struct {
 
 func (d *directory) forget() { *d = directory{} }
 
-// askable says whether the home agent may be asked: "a Query is only sent after registering".
+// askable says whether the home agent may be asked: "a Query is only sent after registering". At home it has answered too, and
+// tickets of addresses that are still in use there have to be renewed.
 func (m *Machine) askable(now time.Time) bool {
-	return m.cfg.UseHomeAgent && m.home.Registered && !m.home.AtHome && !m.stopping &&
+	return m.cfg.UseHomeAgent && (m.home.Registered || m.home.AtHome) && !m.stopping &&
 		!now.Before(m.directory.unusableUntil) && m.home.HomeAgent.Is6() && m.careOf.IsValid()
 }
 
