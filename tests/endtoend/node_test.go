@@ -141,6 +141,10 @@ func (k *kedge) saveEvents() {
 			fmt.Fprintln(&b, e)
 		}
 	}
+	if s, err := k.client.Status(context.Background()); err == nil {
+		maps.DeleteFunc(s.Counters, func(_ string, value uint64) bool { return value == 0 })
+		fmt.Fprintln(&b, s.Counters)
+	}
 	_ = os.WriteFile(filepath.Join(k.directory, "events"), b.Bytes(), 0o600)
 }
 

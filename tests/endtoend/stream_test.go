@@ -40,7 +40,9 @@ type end struct {
 	sent     atomic.Int64
 	received atomic.Int64
 	running  sync.WaitGroup
-	failure  error // written before running is done
+	// failure is of receiving, unsent of sending; both are written before running is done. The kernel reports an error to
+	// one of the two.
+	failure, unsent error
 }
 
 // connect opens a stream from a program on one node to one on another, and waits until octets flow.
@@ -111,7 +113,8 @@ func (e *end) send(seed uint64) {
 		n, err := e.conn.Write(b)
 		e.sent.Add(int64(n))
 		if err != nil {
-			return // the receiver at this end says why
+			e.unsent = err
+			return
 		}
 		time.Sleep(pause)
 	}
@@ -164,8 +167,8 @@ func (s *stream) finish() {
 	for i, e := range s.ends {
 		e.running.Wait()
 		s.ends[1-i].running.Wait()
-		if e.failure != nil {
-			s.t.Errorf("end %d of the connection: %v", i, e.failure)
+		if err := errors.Join(e.failure, e.unsent); err != nil {
+			s.t.Errorf("end %d of the connection: %v", i, err)
 		}
 		if got, want := e.received.Load(), s.ends[1-i].sent.Load(); got != want {
 			s.t.Errorf("end %d of the connection received %d octets of %d", i, got, want)
