@@ -36,7 +36,8 @@ type anchor struct {
 	flows int
 	// idleAt is when it is given back, and drainAt when that is for certain; zero while it has flows.
 	idleAt, drainAt time.Time
-	// uses are the profiles and regions that it was chosen for. Of a restored one that is not known.
+	// uses are the profiles and regions that it was chosen for, true where a flow was decided so that was held. Of a
+	// restored one that is not known.
 	uses     map[use]bool
 	restored bool
 	// graceEnds is when flows of GracefulReplacement have to end; zero if not.
@@ -56,11 +57,12 @@ type use struct {
 	region  netip.Prefix
 }
 
-func (a *anchor) use(now time.Time, profile int, region netip.Prefix) {
+func (a *anchor) use(now time.Time, profile int, region netip.Prefix, held bool) {
 	if a.uses == nil {
 		a.uses = map[use]bool{}
 	}
-	a.uses[use{profile, region}] = true
+	u := use{profile, region}
+	a.uses[u] = a.uses[u] || held
 	if a.flows == 0 && a.idleAt.Before(now.Add(drainTime)) && !a.idleAt.IsZero() {
 		a.idleAt = now.Add(drainTime)
 	}
@@ -165,7 +167,8 @@ func purpose(a *anchor) string {
 // begin makes the machine that keeps the address registered.
 func (m *Machine) begin(a *anchor, association *auth.Association) error {
 	cfg := mobilenode.Config{HomeAddress: a.address, HomePrefix: a.prefix, HomeAgent: a.proxy.address, Identifier: m.cfg.Identifier,
-		Lifetime: m.cfg.Lifetime, Association: association, Options: m.credentials(a.proxy), Limit: &a.proxy.updates, Random: m.cfg.Random}
+		Lifetime: m.cfg.Lifetime, Association: association, Options: m.credentials(a.proxy), Clock: a.proxy.clock,
+		Limit: &a.proxy.updates, Random: m.cfg.Random}
 	if a.prefix.Bits() < 128 {
 		cfg.Prefix = a.prefix
 	}
@@ -242,12 +245,25 @@ func (m *Machine) handleAddressUse(now time.Time, e signaling.AddressUse) {
 	}
 }
 
-// terminate ends flows; profile -1 stands for all.
+// terminate ends flows; profile -1 stands for all. It is not reported of a profile that may well have none.
 func (m *Machine) terminate(a *anchor, profile int, why string) {
 	a.ended = true
 	m.counters.Terminations++
-	m.report(signaling.Report{Kind: FlowsTerminated, Home: a.address, Peer: a.proxy.address, Detail: why})
 	m.emit(signaling.Terminate{Address: a.address, Profile: profile, Detail: why})
+	if profile >= 0 && !a.restored && !a.decidedFor(profile) {
+		return
+	}
+	m.report(signaling.Report{Kind: FlowsTerminated, Home: a.address, Peer: a.proxy.address, Detail: why})
+}
+
+// decidedFor says whether a flow of the profile got the address that was held for it.
+func (a *anchor) decidedFor(profile int) bool {
+	for u, held := range a.uses {
+		if u.profile == profile && held {
+			return true
+		}
+	}
+	return false
 }
 
 // giveBack ends the possession of an address in good order.
@@ -320,7 +336,8 @@ func (m *Machine) tickIdle(now time.Time, a *anchor) {
 	switch {
 	case a.idleAt.IsZero() || now.Before(a.idleAt):
 	case a.host && slices.ContainsFunc(m.anchors, func(o *anchor) bool { return o.proxy == a.proxy && !o.host && !o.returning }):
-		a.idleAt = now.Add(m.cfg.IdleTime)
+		a.idleAt, a.drainAt = now.Add(m.cfg.IdleTime), time.Time{}
+		m.reconsider = true
 	case a.drainAt.IsZero():
 		a.drainAt = now.Add(drainTime)
 		m.reconsider = true

@@ -83,7 +83,7 @@ func (m *Machine) publish(now time.Time, c choice, i intended) {
 	}
 	if i.anchor != nil {
 		d.Winner, d.Reused, d.Mode = i.anchor.proxy.address, true, ModeTunnel
-		i.anchor.use(now, c.profile, c.prefix)
+		i.anchor.use(now, c.profile, c.prefix, false)
 	}
 	d.step(now, FlowDecided, d.Why)
 	m.published[c] = published{d.Address, d}

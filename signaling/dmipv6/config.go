@@ -96,12 +96,22 @@ type Config struct {
 	HeartbeatInterval time.Duration
 	// Hints asks for a second DHoA for the host itself of each DHP that is used.
 	Hints bool
+	// Delegated asks for a /64 rather than an address alone of each DHP.
+	Delegated bool
 	// MaxAnchors bounds the DHoAs held, 32; MaxCached the coverage prefixes and the DHPs that are known, 1024.
 	MaxAnchors, MaxCached int
 	// Store keeps the leases beyond the process; nil gives them up.
 	Store binding.Store
 	// Random gives random numbers for sequence numbers and Echo identifiers; nil makes them 0.
 	Random func() uint16
+}
+
+// wish is what is asked for.
+func (cfg *Config) wish() netip.Prefix {
+	if cfg.Delegated {
+		return netip.PrefixFrom(netip.IPv6Unspecified(), 64)
+	}
+	return netip.PrefixFrom(netip.IPv6Unspecified(), 128)
 }
 
 const (

@@ -42,7 +42,15 @@ type near struct {
 	source Source
 }
 
-func text(format string, a ...any) string { return fmt.Sprintf(format, a...) }
+// text is fmt.Sprintf for people, who do not want to know a duration by the nanosecond.
+func text(format string, a ...any) string {
+	for i := range a {
+		if d, ok := a[i].(time.Duration); ok {
+			a[i] = d.Round(100 * time.Microsecond)
+		}
+	}
+	return fmt.Sprintf(format, a...)
+}
 
 func (m *Machine) addStatic(p *Proxy) {
 	m.proxy(p.Address).static = p

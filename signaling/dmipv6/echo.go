@@ -234,15 +234,19 @@ func (m *Machine) measureCandidates(now time.Time, s *sel) {
 	}
 }
 
-// measureMove measures every anchor in use from a new care-of address, and the home agent.
+// measureMove measures every anchor from a new care-of address, those in use to judge them, and the home agent.
 func (m *Machine) measureMove(now time.Time, careOf netip.Addr) {
 	m.directory.address = m.home.HomeAgent
 	if place := m.source(); place.CareOf == careOf && !m.probes.fresh(now, &m.directory.peer, careOf) {
 		m.probe(now, &m.directory.peer, toJudge, place)
 	}
 	for _, a := range m.anchors {
-		if place := a.machine.Place(); a.flows > 0 && !a.returning && place.CareOf == careOf && !m.probes.fresh(now, &a.proxy.peer, careOf) {
-			m.probe(now, &a.proxy.peer, toJudge, place)
+		if place := a.machine.Place(); !a.returning && place.CareOf == careOf && !m.probes.fresh(now, &a.proxy.peer, careOf) {
+			purpose := toMeasure
+			if a.flows > 0 {
+				purpose = toJudge
+			}
+			m.probe(now, &a.proxy.peer, purpose, place)
 		}
 	}
 }

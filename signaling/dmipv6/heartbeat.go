@@ -28,7 +28,7 @@ func (m *Machine) tickHeartbeat(now time.Time, a *anchor) {
 		return
 	}
 	if a.flows == 0 {
-		if !slices.ContainsFunc(m.anchors, func(o *anchor) bool { return o.proxy == p && o.flows > 0 }) {
+		if !slices.ContainsFunc(m.anchors, func(o *anchor) bool { return o.proxy == p && o.flows > 0 && !o.returning }) {
 			p.beatAt = time.Time{}
 		}
 		return

@@ -48,7 +48,7 @@ func (m *Machine) transmitRequest(now time.Time, r *request) {
 	}
 	message := &mh.DMIPv6{Subtype: mh.DHoARequest, Lifetime: m.lifetime(now)}
 	message.Options = append(mh.Options{m.id, &mh.CNAddress{Address: r.correspondent},
-		&mh.DHoA{Prefix: netip.PrefixFrom(netip.IPv6Unspecified(), 128)}}, m.credentials(r.proxy)...)
+		&mh.DHoA{Prefix: m.cfg.wish()}}, m.credentials(r.proxy)...)
 	roundTrip := r.proxy.path.from(m.careOf)
 	if roundTrip == 0 {
 		roundTrip = m.homeRoundTrip()
@@ -195,7 +195,7 @@ func (m *Machine) ticketRefused(now time.Time, q *request) {
 func (m *Machine) accept(now time.Time, q *request, t *transmission, reply *mh.DMIPv6, association *auth.Association, roundTrip time.Duration) {
 	o, ok := mh.Find[*mh.DHoA](reply.Options)
 	lifetime := min(reply.Lifetime, m.cfg.Lifetime)
-	if !ok || lifetime <= 0 || !m.sensible(o.Prefix.Addr(), q) {
+	if !ok || lifetime <= 0 || o.Prefix.Bits() != m.cfg.wish().Bits() || !m.sensible(o.Prefix.Addr(), q) {
 		m.counters.Refused++
 		m.requestFailed(now, q, "what it lends is not an address that this node could use")
 		return

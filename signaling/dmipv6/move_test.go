@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"kedge/signaling"
+	"kedge/signaling/homeproxy"
 	"kedge/signaling/mh"
 	"kedge/signaling/mobilenode"
 )
@@ -371,5 +372,46 @@ func TestHints(t *testing.T) {
 	w.run(2 * time.Minute)
 	if len(w.held) != 1 || len(w.hints) != 0 {
 		t.Errorf("held %v, hints %v", w.held, w.hints)
+	}
+}
+
+func TestDelegatedPrefixMovesWhole(t *testing.T) {
+	w := newWorld(t, 1, func(c *Config) { c.Delegated = true })
+	prefixes := netip.MustParsePrefix("2001:db8:d00:100::/56")
+	w.addProxy(0, func(c *homeproxy.Config) { c.Pools = []homeproxy.Pool{{Prefix: prefixes, Lend: 64}} })
+	w.run(time.Second)
+	w.lends = func(a netip.Addr) netip.Prefix { return netip.PrefixFrom(a, 64).Masked() }
+	w.online()
+	a, _ := w.settle(1, 0, cnOf(0, 1))
+	if !prefixes.Contains(a) {
+		t.Fatalf("decided %s", a)
+	}
+	w.use(a, 1)
+	w.run(3 * time.Second)
+	w.attach(careOfB)
+	w.run(20 * time.Minute)
+	if b := w.bound[netip.PrefixFrom(a, 64).Masked()]; !w.held[a] || b.Local != careOfB {
+		t.Errorf("held %v, bound %+v", w.held[a], b)
+	}
+	if list := w.m.Anchors(w.time()); len(list) != 1 || list[0].Registration.State != mobilenode.StateRegistered {
+		t.Errorf("anchors %+v", list)
+	}
+}
+
+func BenchmarkFlowHeldWithAddressInHand(b *testing.B) {
+	w, _ := anchored(b, 16)
+	key := signaling.FlowKey{Local: home, Remote: cnOf(7, 9), Protocol: 6, LocalPort: 1, RemotePort: 443}
+	now := w.time()
+	for i := 0; b.Loop(); i++ {
+		w.m.Handle(now, signaling.FlowHeld{Flow: uint64(i), Key: key, Since: now})
+	}
+}
+
+func BenchmarkMoveOf16Anchors(b *testing.B) {
+	w, _ := anchored(b, 16)
+	now := w.time()
+	for i := 0; b.Loop(); i++ {
+		now = now.Add(2 * time.Second)
+		w.m.Handle(now, attached([]netip.Addr{careOfB, careOfA}[i%2]))
 	}
 }

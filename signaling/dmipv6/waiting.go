@@ -174,7 +174,7 @@ func (m *Machine) decide(now time.Time, w *waiting, a *anchor, reused bool) {
 		d.Why = "in hand"
 		m.counters.Reused++
 	}
-	a.use(now, w.profile, d.Prefix)
+	a.use(now, w.profile, d.Prefix, true)
 	m.settle(now, w)
 }
 

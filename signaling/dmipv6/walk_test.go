@@ -110,9 +110,9 @@ func (k *walker) step() {
 }
 
 func TestRandomWalks(t *testing.T) {
-	walks, steps := 150, 300
+	walks, steps := 60, 300
 	if testing.Short() {
-		walks = 20
+		walks = 10
 	}
 	for seed := range walks {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"container/heap"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
@@ -69,6 +70,8 @@ type world struct {
 	// alter changes what arrives at the mobile node; nil changes nothing.
 	alter  func(r signaling.Received) []signaling.Received
 	silent map[netip.Addr]bool
+	// lends is what is bound for an address; nil is the address alone.
+	lends func(netip.Addr) netip.Prefix
 
 	trace []entry
 	// held are the addresses that may be used: the home address, and those lent and not released.
@@ -239,8 +242,14 @@ func (w *world) apply(effect signaling.Effect) {
 			w.t.Fatalf("%v: %T%+v uses an address that is not held", w.now, effect, effect)
 		}
 	}
+	lends := func(a netip.Addr) netip.Prefix {
+		if w.lends != nil {
+			return w.lends(a)
+		}
+		return netip.PrefixFrom(a, 128)
+	}
 	reaches := func(a netip.Addr) {
-		if holds(a); a != home && w.bound[netip.PrefixFrom(a, 128)].Remote != w.lender(a) {
+		if holds(a); a != home && w.bound[lends(a)].Remote != w.lender(a) {
 			w.t.Fatalf("%v: %T%+v uses an address without a tunnel", w.now, effect, effect)
 		}
 	}
@@ -253,7 +262,9 @@ func (w *world) apply(effect signaling.Effect) {
 			w.held[e.Home] = true
 		}
 	case signaling.Bind:
-		holds(e.Home.Addr())
+		if !slices.ContainsFunc(slices.Collect(maps.Keys(w.held)), func(a netip.Addr) bool { return lends(a) == e.Home }) {
+			w.t.Fatalf("%v: %+v is not held", w.now, e)
+		}
 		w.bound[e.Home] = e
 	case signaling.Unbind:
 		delete(w.bound, e.Home)
@@ -299,8 +310,8 @@ func (w *world) apply(effect signaling.Effect) {
 // lender is the DHP whose pool a is of.
 func (w *world) lender(a netip.Addr) netip.Addr {
 	for i := range 256 {
-		if poolOf(i).Contains(a) {
-			return proxyAddr(i)
+		if p := proxyAddr(i); netip.PrefixFrom(p, 48).Contains(a) {
+			return p
 		}
 	}
 	return netip.Addr{}

@@ -42,6 +42,8 @@ type Config struct {
 	Prefix netip.Prefix
 	// Options go into every Binding Update.
 	Options mh.Options
+	// Clock is the home agent's as far as it is known already.
+	Clock auth.Clock
 	// Limit is shared by the machines that register with one home agent; nil gives the machine its own, which counts all
 	// home agents as one.
 	Limit *Limit
@@ -112,7 +114,7 @@ func New(cfg Config) (*Machine, error) {
 	if cfg.Prefix.IsValid() {
 		home = cfg.Prefix.Masked()
 	}
-	m := &Machine{cfg: cfg, home: home, sequence: random(cfg), faults: fault.NewBucket(faultRate)}
+	m := &Machine{cfg: cfg, home: home, sequence: random(cfg), clock: cfg.Clock, faults: fault.NewBucket(faultRate)}
 	m.agents.begin(cfg.HomeAgent)
 	return m, nil
 }
