@@ -427,7 +427,7 @@ func TestNoTwoFlowsShare(t *testing.T) {
 		go func() {
 			defer traffic.Done()
 			r := rand.New(rand.NewPCG(uint64(k), 2))
-			for range 4000 {
+			for range 2000 {
 				source := []netip.Addr{h1, d1, d2}[r.IntN(3)]
 				b := segment{source, cn, uint16(r.IntN(200)), 80, 0, 0, []uint8{syn, ack}[r.IntN(2)], 0}.bytes()
 				for _, o := range sent(process(w, tunPort, b), ethPort) {

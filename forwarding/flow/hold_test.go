@@ -106,7 +106,13 @@ func TestTerminateWhileDraining(t *testing.T) {
 	table := holding(t, Config{})
 	f := insert(t, table, 0, waiting(key(ip6.UDP, 1, 1)))
 	table.Hold(f, octets(50))
+	if m := table.Matching(home, -1, nil); len(m) != 1 {
+		t.Errorf("%d flows of the home address", len(m))
+	}
 	table.Drain(0, f, toLent, nil)
+	if m := table.Matching(lent, -1, nil); len(m) != 1 || len(table.Matching(home, -1, nil)) != 0 {
+		t.Errorf("%d flows of the lent address", len(m))
+	}
 	if used, alive := table.Terminate(0, f); used != lent || !alive || table.Uses(lent) != 0 {
 		t.Errorf("%v %v, %d uses", used, alive, table.Uses(lent))
 	}

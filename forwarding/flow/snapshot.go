@@ -73,6 +73,9 @@ func (t *Table) All(to []Snapshot, limit int, match func(*Snapshot) bool) []Snap
 func (t *Table) Matching(a netip.Addr, profile int, to []uint64) []uint64 {
 	t.each(func(f *Flow) bool {
 		v := f.verdict.Load()
+		if v.State == Holding {
+			v = t.decided(f)
+		}
 		fits := v.State == InUse && v.Address == a || v.State == Holding && f.tuple.Local() == a
 		if fits && (profile == -1 || int(f.profile.Load()) == profile) {
 			to = append(to, f.number)
@@ -80,6 +83,17 @@ func (t *Table) Matching(a netip.Addr, profile int, to []uint64) []uint64 {
 		return true
 	})
 	return to
+}
+
+// decided is the verdict that a flow gets once its queue has drained, if that has begun.
+func (t *Table) decided(f *Flow) *Verdict {
+	s := t.shard(uint32(f.number & hashMask))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if f.hold != nil && f.hold.decided != nil {
+		return f.hold.decided
+	}
+	return f.verdict.Load()
 }
 
 // each calls visit for flows, one shard after another, until it says false. It holds no lock for longer than a copy of
