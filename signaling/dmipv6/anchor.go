@@ -130,15 +130,16 @@ func (m *Machine) placeOf(p *proxy) signaling.Attachment {
 	return m.source()
 }
 
-// lend takes up an address. One that is idle makes room for it.
+// lend takes up an address. One that is idle makes room for it, unless it is for the host only.
 func (m *Machine) lend(now time.Time, q *request, prefix netip.Prefix, t *transmission, lifetime time.Duration, association *auth.Association, roundTrip time.Duration) {
+	var idle *anchor
 	if m.live() >= m.cfg.MaxAnchors {
 		i := slices.IndexFunc(m.anchors, func(a *anchor) bool { return a.flows == 0 && !a.returning })
-		if i < 0 {
+		if i < 0 || q.host {
 			m.counters.Refused++
 			return // nobody uses it, and it ends by itself
 		}
-		m.giveBack(now, m.anchors[i])
+		idle = m.anchors[i]
 	}
 	a := &anchor{proxy: q.proxy, address: prefix.Addr(), prefix: prefix.Masked(), host: q.host, near: q.correspondent,
 		region: q.region, epoch: q.epoch, since: now, idleAt: now.Add(m.cfg.IdleTime)}
@@ -155,6 +156,9 @@ func (m *Machine) lend(now time.Time, q *request, prefix netip.Prefix, t *transm
 	r := mobilenode.Registration{CareOf: t.careOf, Since: t.at, Lifetime: lifetime, Sequence: q.sequence, RoundTrip: roundTrip}
 	m.take(now, a, a.machine.Adopt(now, r, m.attachments))
 	m.save(a)
+	if idle != nil {
+		m.giveBack(now, idle) // now that its place is taken, nothing else is asked for
+	}
 }
 
 func purpose(a *anchor) string {
