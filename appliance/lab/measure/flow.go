@@ -35,9 +35,10 @@ func EchoRoundTrip(trips []traffic.RoundTrip, w Window) time.Duration {
 
 // The kinds of events that tell of the end of flows.
 const (
-	FlowsTerminated = "flows-terminated"
-	BindingDeleted  = "binding-deleted"
-	AddressLent     = "dhoa-lent"
+	QualityJudged  = "quality-judged"
+	FlowTerminated = "flow-terminated"
+	BindingDeleted = "binding-deleted"
+	AddressLent    = "dhoa-lent"
 )
 
 // Lease is an address that an anchor has lent to a node; GivenBack is 0 if it still had it at the end.
@@ -87,7 +88,7 @@ func Since(from, to int64) (time.Duration, bool) {
 
 // Terminate finds in events how node ended a flow that used address, after it was plugged in. Events are in order.
 func Terminate(events []Event, node string, address netip.Addr, plugged int64) Termination {
-	var t Termination
+	var t, judged Termination
 	for _, e := range events {
 		at := e.Time.UnixNano()
 		if at < plugged {
@@ -97,8 +98,10 @@ func Terminate(events []Event, node string, address netip.Addr, plugged int64) T
 		switch {
 		case e.Node == node && e.Kind == AcknowledgementArrived && t.Bound == 0:
 			t.Bound = at
-		case e.Node == node && e.Kind == FlowsTerminated && about && t.Judged == 0:
-			t.Judged, t.Reason = at, e.Detail
+		case e.Node == node && e.Kind == QualityJudged && about:
+			judged.Judged, judged.Reason = at, e.Detail
+		case e.Node == node && e.Kind == FlowTerminated && about && t.Judged == 0:
+			t.Judged, t.Reason = judged.Judged, judged.Reason
 		case e.Node != node && e.Kind == BindingDeleted && about:
 			t.GivenBack = at
 		}

@@ -34,8 +34,8 @@ func TestTerminate(t *testing.T) {
 	}
 	events := []Event{
 		at(3000, "dhp", BindingDeleted, lent), at(900, "mn", AcknowledgementArrived, lent), at(1020, "mn", AcknowledgementArrived, other),
-		at(1030, "mn", AcknowledgementArrived, lent), at(1500, "mn", FlowsTerminated, other), at(1600, "mn", FlowsTerminated, lent),
-		at(1700, "mn", FlowsTerminated, lent), at(2000, "dhp", BindingDeleted, other), at(2900, "mn", BindingDeleted, lent),
+		at(1030, "mn", AcknowledgementArrived, lent), at(1500, "mn", QualityJudged, other), at(1600, "mn", QualityJudged, lent),
+		at(1610, "mn", FlowTerminated, other), at(1620, "mn", FlowTerminated, lent), at(1700, "mn", QualityJudged, lent), at(1710, "mn", FlowTerminated, lent), at(2000, "dhp", BindingDeleted, other), at(2900, "mn", BindingDeleted, lent),
 	}
 	InOrder(events)
 	got := Terminate(events, "mn", netip.MustParseAddr(lent), 1000*msec)
