@@ -397,21 +397,3 @@ func TestDelegatedPrefixMovesWhole(t *testing.T) {
 		t.Errorf("anchors %+v", list)
 	}
 }
-
-func BenchmarkFlowHeldWithAddressInHand(b *testing.B) {
-	w, _ := anchored(b, 16)
-	key := signaling.FlowKey{Local: home, Remote: cnOf(7, 9), Protocol: 6, LocalPort: 1, RemotePort: 443}
-	now := w.time()
-	for i := 0; b.Loop(); i++ {
-		w.m.Handle(now, signaling.FlowHeld{Flow: uint64(i), Key: key, Since: now})
-	}
-}
-
-func BenchmarkMoveOf16Anchors(b *testing.B) {
-	w, _ := anchored(b, 16)
-	now := w.time()
-	for i := 0; b.Loop(); i++ {
-		now = now.Add(2 * time.Second)
-		w.m.Handle(now, attached([]netip.Addr{careOfB, careOfA}[i%2]))
-	}
-}
