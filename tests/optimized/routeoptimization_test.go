@@ -1,4 +1,4 @@
-package routeoptimization_test
+package optimized_test
 
 import (
 	"bytes"

@@ -1,6 +1,6 @@
 // Package routeoptimization_test has a mobile node, its home agent and a correspondent node do route optimisation with all of
 // their forwarding, in virtual time: state machines and engines are the real ones, links are function calls.
-package routeoptimization_test
+package optimized_test
 
 import (
 	"encoding/binary"
