@@ -1,4 +1,4 @@
-// Package routeoptimization_test has a mobile node, its home agent and a correspondent node do route optimisation with all of
+// Package optimized_test has a mobile node, its home agent and a correspondent node do route optimisation with all of
 // their forwarding, in virtual time: state machines and engines are the real ones, links are function calls.
 package optimized_test
 
