@@ -124,12 +124,16 @@ func (p *picture) lane(r *Result, f Flow, y int, colour string) {
 	p.printf("<line class=\"reset\" x1=\"%.1f\" y1=\"%d\" x2=\"%.1f\" y2=\"%d\"/>\n<line class=\"reset\" x1=\"%.1f\" y1=\"%d\" x2=\"%.1f\" y2=\"%d\"/>\n",
 		x-6, top+2, x+6, top+barHeight-2, x-6, top+barHeight-2, x+6, top+2)
 	if d, both := measure.Since(t.Judged, t.Told); both {
-		p.text(x+12, top+13, "", "start", "reset "+ms(d)+" after the judgement")
+		p.text(x+12, top+13, "", "start", "reset "+ms(d)+" after judged")
 	}
 	if t.GivenBack != 0 {
 		g := p.x(t.GivenBack)
 		p.printf("<line class=\"axis\" x1=\"%.1f\" y1=\"%d\" x2=\"%.1f\" y2=\"%d\"/>\n", g, top, g, top+barHeight)
-		p.text(g-4, top+13, "", "end", "address given back")
+		at, anchor := g+5, "start"
+		if at > plotRight-120 {
+			at, anchor = g-5, "end"
+		}
+		p.text(at, top+13, "", anchor, "address given back")
 	}
 }
 

@@ -221,7 +221,7 @@ func TestFlowSVG(t *testing.T) {
 				}
 			}
 		}
-		if name == "full" && (curves != 4 || !strings.Contains(texts, "1: b") || !strings.Contains(texts, "reset 20.0 ms after the judgement")) {
+		if name == "full" && (curves != 4 || !strings.Contains(texts, "1: b") || !strings.Contains(texts, "reset 20.0 ms after judged")) {
 			t.Errorf("%d curves, and the picture says %q", curves, texts)
 		}
 	}

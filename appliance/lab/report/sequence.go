@@ -58,8 +58,12 @@ func Sequence(h measure.Handoff) []string {
 		last = key
 		ns := e.Time.UnixNano()
 		marks = passed(marks, ns, h, at)
-		if !several {
+		switch {
+		case !several:
 			e.Home = ""
+		case e.Kind != measure.CareOfAddressUsable:
+			// The same for all of them after a move.
+			e.CareOf = ""
 		}
 		at(ns, describe(e))
 		if ns > h.Plugged+int64(2*time.Second) {
