@@ -45,6 +45,9 @@ func (r *reader) dmipv6(d *documentDMIPv6, c *Config) *DMIPv6 {
 	if c.MobileNode == nil {
 		r.wrong("dmipv6", `a [dmipv6] section only where roles has "mobile-node"`, "another role")
 	}
+	if c.MobileNode != nil && c.MobileNode.AllowUnauthenticated {
+		r.wrong("dmipv6.enabled", "spi in [mobile_node], since the home agent seals the keys for proxies with that association's", "allow_unauthenticated_signaling")
+	}
 	names := map[string]bool{}
 	for i := range d.Rule {
 		m.Rules = append(m.Rules, r.rule(fmt.Sprintf("dmipv6.rule.%d", i), &d.Rule[i], i, names))
@@ -60,9 +63,6 @@ func (r *reader) dmipv6(d *documentDMIPv6, c *Config) *DMIPv6 {
 			Address:    r.address(key+".address", q.Address),
 			Coverage:   r.prefixes(key+".coverage", q.Coverage),
 			Preference: uint8(r.number(key+".preference", &q.Preference, 0, 0, 255)),
-		}
-		if q.SPI != nil {
-			p.SPI = r.association(key, q.SPI, false, c)
 		}
 		if len(q.Coverage) == 0 {
 			r.wrong(key+".coverage", "the prefixes that the proxy is near to", "none")

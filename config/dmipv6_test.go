@@ -32,7 +32,6 @@ destinations = ["2001:db8:f::/48"]
 address = "2001:db8:d::1"
 coverage = ["2001:db8:c::/48"]
 preference = 7
-spi = 256
 `
 
 const homeProxyTOML = `roles = ["home-proxy"]
@@ -102,7 +101,7 @@ func TestDMIPv6(t *testing.T) {
 	if !d.UseHomeAgent || d.Anycast || !d.SourceHints || d.HoldTime != 200*time.Millisecond || d.MaxFlows != 1<<17 {
 		t.Errorf("%+v", d)
 	}
-	if len(d.Proxies) != 1 || d.Proxies[0].SPI != 256 || d.Proxies[0].Preference != 7 {
+	if len(d.Proxies) != 1 || d.Proxies[0].Preference != 7 {
 		t.Errorf("proxies are %+v", d.Proxies)
 	}
 }

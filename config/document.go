@@ -163,5 +163,4 @@ type documentDMIPv6Proxy struct {
 	Address    string   `toml:"address"`
 	Coverage   []string `toml:"coverage"`
 	Preference int64    `toml:"preference"`
-	SPI        *int64   `toml:"spi"`
 }

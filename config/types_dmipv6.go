@@ -120,6 +120,4 @@ type DMIPv6Proxy struct {
 	Address    netip.Addr
 	Coverage   []netip.Prefix
 	Preference uint8
-	// SPI names a key shared with it; 0 has the home agent issue a ticket.
-	SPI uint32
 }

@@ -85,12 +85,7 @@ func dmipv6Of(c *config.Config, a *auth.Association, leases *store.Store) dmipv6
 		Store: leases, Random: random16,
 	}
 	for _, p := range d.Proxies {
-		q := dmipv6.Proxy{Address: p.Address, Coverage: p.Coverage, Preference: p.Preference}
-		if p.SPI != 0 {
-			shared := association(c.SecurityAssociations[p.SPI], c.MobileNode.Identifier)
-			q.Association = &shared
-		}
-		settings.Proxies = append(settings.Proxies, q)
+		settings.Proxies = append(settings.Proxies, dmipv6.Proxy{Address: p.Address, Coverage: p.Coverage, Preference: p.Preference})
 	}
 	return settings
 }

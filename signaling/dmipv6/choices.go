@@ -135,8 +135,6 @@ func (m *Machine) nothingToAsk(now time.Time) (why string, nothing bool) {
 		return "at home, no anchor is needed", true
 	case m.askable(now):
 		return "", false
-	case m.careOf.IsValid() && slices.ContainsFunc(m.cfg.Proxies, func(p Proxy) bool { return p.Association != nil && len(p.Coverage) > 0 }):
-		return "", false
 	}
 	return m.whyNotAsk(), true
 }

@@ -64,8 +64,6 @@ type Proxy struct {
 	// Coverage is what it is near to.
 	Coverage   []netip.Prefix
 	Preference uint8
-	// Association is shared with it; nil asks the home agent for a ticket.
-	Association *auth.Association
 }
 
 // Config is what a mobile node is told by its operator. Durations of 0 are the defaults that they tell of.
@@ -73,8 +71,8 @@ type Config struct {
 	HomeAddress netip.Addr
 	// Identifier is the network access identifier (RFC 4283) that leases are held under; never empty.
 	Identifier string
-	// Association is shared with the home agent; nil only with AllowUnauthenticated. The home agent is then asked nothing,
-	// since it could issue no tickets, and only Proxies with their own associations are used.
+	// Association is shared with the home agent; nil only with AllowUnauthenticated. The home agent can issue no tickets then,
+	// and no DHP is used.
 	Association          *auth.Association
 	AllowUnauthenticated bool
 	Profiles             []Profile

@@ -83,20 +83,14 @@ func (m *Machine) forgetProxies() {
 
 // association is what is shared with the DHP at now; nil if nothing is.
 func (p *proxy) association(now time.Time) *auth.Association {
-	switch {
-	case p.static != nil && p.static.Association != nil:
-		return p.static.Association
-	case p.sealed != nil && now.Before(p.ticket.Expiry):
-		return &auth.Association{SPI: p.ticket.SPI, Algorithm: auth.HMACSHA256, Key: p.ticket.Key}
+	if p.sealed == nil || !now.Before(p.ticket.Expiry) {
+		return nil
 	}
-	return nil
+	return &auth.Association{SPI: p.ticket.SPI, Algorithm: auth.HMACSHA256, Key: p.ticket.Key}
 }
 
 // credentials are the options that let the DHP verify association.
 func (m *Machine) credentials(p *proxy) mh.Options {
-	if p.static != nil && p.static.Association != nil {
-		return nil
-	}
 	return mh.Options{ticket.Short(p.ticket)}
 }
 
@@ -149,7 +143,7 @@ func (m *Machine) wantTicket(now time.Time, p *proxy, why string) {
 	if left := p.ticket.Expiry.Sub(now); p.sealed != nil && left > 0 {
 		retry = min(max(left/4, ticketRetryLeast), ticketRetry)
 	}
-	if p.static != nil && p.static.Association != nil || now.Before(p.askedAt.Add(retry)) {
+	if now.Before(p.askedAt.Add(retry)) {
 		return
 	}
 	p.renewAt = now.Add(retry)

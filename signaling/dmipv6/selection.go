@@ -12,8 +12,9 @@ type Candidate struct {
 	Address  netip.Addr
 	Coverage netip.Prefix
 	Source   Source
-	// MobileRoundTrip is between this node and the DHP. If it was not Measured, it is the round trip to the home agent, or
-	// 1 s if that is not known either.
+	// MobileRoundTrip is between this node and the DHP. If it was not Measured, it is the round trip to the home agent, 1 s if
+	// that is not known either, but no more than the least that was measured to another candidate: else all flows would go
+	// by the DHP that happened to be used first. It is measured at once, and later flows know better.
 	MobileRoundTrip time.Duration
 	Measured        bool
 	// CorrespondentRoundTrip is what the DHP reports of itself and its coverage; -1 if unknown, and then the round trip to
@@ -72,11 +73,19 @@ func (s *sel) why() string {
 // the round trip to the correspondent, then preference, then load.
 func (m *Machine) choose(now time.Time, profile int, region netip.Prefix) sel {
 	s := sel{region: region, source: FromCache}
-	for _, n := range m.nearby(region) {
+	near := m.nearby(region)
+	assumed := m.assumedRoundTrip()
+	for _, n := range near {
+		p := m.proxy(n.proxy)
+		if d := p.path.from(m.placeOf(p).CareOf); d > 0 {
+			assumed = min(assumed, d)
+		}
+	}
+	for _, n := range near {
 		if n.source != FromHomeAgent {
 			s.source = n.source
 		}
-		s.candidates = append(s.candidates, m.judgeCandidate(now, profile, n))
+		s.candidates = append(s.candidates, m.judgeCandidate(now, profile, n, assumed))
 	}
 	slices.SortStableFunc(s.candidates, func(a, b Candidate) int {
 		switch {
@@ -128,7 +137,7 @@ func whyBehind(best, c *Candidate) string {
 
 // judgeCandidate finds whether the DHP can be used and meets the bounds. What was not measured is not judged: the figure
 // that stands for it is another node's.
-func (m *Machine) judgeCandidate(now time.Time, profile int, n covering) Candidate {
+func (m *Machine) judgeCandidate(now time.Time, profile int, n covering, assumed time.Duration) Candidate {
 	bounds := &m.cfg.Profiles[profile]
 	p := m.proxy(n.proxy)
 	c := Candidate{Address: n.proxy, Coverage: n.by, Source: n.source, CorrespondentRoundTrip: n.roundTrip,
@@ -138,7 +147,7 @@ func (m *Machine) judgeCandidate(now time.Time, profile int, n covering) Candida
 	if d := p.path.from(careOf); d > 0 {
 		c.MobileRoundTrip, c.Measured = d, true
 	} else {
-		c.MobileRoundTrip = m.assumedRoundTrip()
+		c.MobileRoundTrip = assumed
 	}
 	if p.path.careOf == careOf && p.path.lossKnown {
 		c.Loss = p.path.loss
