@@ -15,6 +15,8 @@ type document struct {
 	HomeProxy           *documentHomeProxy            `toml:"home_proxy"`
 	CorrespondentNode   *documentCorrespondentNode    `toml:"correspondent_node"`
 	DMIPv6              *documentDMIPv6               `toml:"dmipv6"`
+	MAAR                *documentAccessRouter         `toml:"maar"`
+	Database            *documentDatabase             `toml:"central_mobility_database"`
 }
 
 type documentLog struct {
@@ -35,6 +37,7 @@ type documentTUN struct {
 type documentLink struct {
 	Interface     string   `toml:"interface"`
 	Autoconfigure bool     `toml:"autoconfigure"`
+	Access        bool     `toml:"access"`
 	Addresses     []string `toml:"addresses"`
 	Gateway       *string  `toml:"gateway"`
 	Preference    int64    `toml:"preference"`
@@ -163,4 +166,61 @@ type documentDMIPv6Proxy struct {
 	Address    string   `toml:"address"`
 	Coverage   []string `toml:"coverage"`
 	Preference int64    `toml:"preference"`
+}
+
+type documentAccessRouter struct {
+	Address             string                       `toml:"address"`
+	Database            *string                      `toml:"database"`
+	LocalMobilityAnchor *string                      `toml:"local_mobility_anchor"`
+	SPI                 *int64                       `toml:"spi"`
+	Peers               []documentHomeProxyHomeAgent `toml:"peers"`
+	AccessLinks         []string                     `toml:"access_links"`
+	Pools               []string                     `toml:"pools"`
+	LocalPrefixes       []string                     `toml:"local_prefixes"`
+	Ordering            *string                      `toml:"ordering"`
+	Lifetime            *string                      `toml:"lifetime"`
+	ValidLifetime       *string                      `toml:"valid_lifetime"`
+	PreferredLifetime   *string                      `toml:"preferred_lifetime"`
+	DeprecatedLifetime  *string                      `toml:"deprecated_lifetime"`
+	RouterLifetime      *string                      `toml:"router_lifetime"`
+	PrefixMemory        *string                      `toml:"prefix_memory"`
+	Quarantine          *string                      `toml:"quarantine"`
+	IdleTimeout         *string                      `toml:"idle_timeout"`
+	Deregistration      *string                      `toml:"deregistration"`
+	MaxMobileNodes      *int64                       `toml:"max_mobile_nodes"`
+	MaxPreviousMAARs    *int64                       `toml:"max_previous_maars"`
+	KeepSessions        *bool                        `toml:"keep_sessions"`
+	AllowAnyMobileNode  bool                         `toml:"allow_any_mobile_node"`
+	MobileNode          []documentAccessMobileNode   `toml:"mobile_node"`
+}
+
+type documentAccessMobileNode struct {
+	LinkLayer  string  `toml:"link_layer_address"`
+	Identifier string  `toml:"identifier"`
+	Prefix     *string `toml:"prefix"`
+}
+
+type documentDatabase struct {
+	Address            string                     `toml:"address"`
+	Mode               *string                    `toml:"mode"`
+	Router             []documentDatabaseRouter   `toml:"router"`
+	Ordering           *string                    `toml:"ordering"`
+	MaxLifetime        *string                    `toml:"max_lifetime"`
+	AggregationTimeout *string                    `toml:"aggregation_timeout"`
+	Pacing             *string                    `toml:"pacing"`
+	MaxSessions        *int64                     `toml:"max_sessions"`
+	MaxPreviousMAARs   *int64                     `toml:"max_previous_maars"`
+	Deregistration     *string                    `toml:"deregistration"`
+	KeepSessions       *bool                      `toml:"keep_sessions"`
+	ServePlain         bool                       `toml:"serve_plain"`
+	HomePrefixes       []string                   `toml:"home_prefixes"`
+	MobileNode         []documentAccessMobileNode `toml:"mobile_node"`
+	AllowAnyMobileNode bool                       `toml:"allow_any_mobile_node"`
+}
+
+type documentDatabaseRouter struct {
+	Address string   `toml:"address"`
+	SPI     int64    `toml:"spi"`
+	Pools   []string `toml:"pools"`
+	Plain   bool     `toml:"plain"`
 }

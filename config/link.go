@@ -43,6 +43,7 @@ func (r *reader) link(key string, d *documentLink) Link {
 	l := Link{
 		Interface:     d.Interface,
 		Autoconfigure: d.Autoconfigure,
+		Access:        d.Access,
 		Preference:    int(r.number(key+".preference", &d.Preference, 0, -1000, 1000)),
 		Offload:       d.Offload == nil || *d.Offload,
 	}
@@ -51,6 +52,9 @@ func (r *reader) link(key string, d *documentLink) Link {
 		l.Addresses = append(l.Addresses, r.interfaceAddress(fmt.Sprintf("%s.addresses.%d", key, i), s))
 	}
 	switch {
+	case l.Access && (l.Autoconfigure || len(l.Addresses) > 0 || d.Gateway != nil):
+		r.wrong(key+".access", "access = true alone: the routers that mobile nodes see there have addresses of kedge's choice", "addresses beside it")
+	case l.Access:
 	case l.Autoconfigure && (len(l.Addresses) > 0 || d.Gateway != nil):
 		r.wrong(key+".autoconfigure", "either autoconfigure = true, or addresses and a gateway", "both")
 	case !l.Autoconfigure && len(l.Addresses) == 0:

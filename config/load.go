@@ -118,6 +118,12 @@ func (r *reader) config(d *document) *Config {
 	if d.CorrespondentNode != nil {
 		c.CorrespondentNode = r.correspondentNode(d.CorrespondentNode, c)
 	}
+	if d.MAAR != nil {
+		c.AccessRouter = r.accessRouter(d.MAAR, c)
+	}
+	if d.Database != nil {
+		c.Database = r.database(d.Database, c)
+	}
 	if d.DMIPv6 != nil {
 		c.DMIPv6 = r.dmipv6(d.DMIPv6, c)
 	}
@@ -127,7 +133,7 @@ func (r *reader) config(d *document) *Config {
 }
 
 func (r *reader) roles(d *document) []Role {
-	known := []string{string(MobileNodeRole), string(HomeAgentRole), string(HomeProxyRole), string(CorrespondentNodeRole)}
+	known := []string{string(MobileNodeRole), string(HomeAgentRole), string(HomeProxyRole), string(CorrespondentNodeRole), string(AccessRouterRole), string(DatabaseRole)}
 	if len(d.Roles) == 0 {
 		r.wrong("roles", "at least one of "+strings.Join(known, ", "), "none")
 	}
@@ -146,13 +152,15 @@ func (r *reader) roles(d *document) []Role {
 
 // combination checks that roles, their sections and the links they need go together.
 func (r *reader) combination(d *document, c *Config) {
-	if len(c.Roles) > 1 {
-		r.wrong("roles", "one role", "%d: run a node for each, in a network namespace of its own", len(c.Roles))
-	}
 	is := func(role Role) bool { return slices.Contains(c.Roles, role) }
+	if len(c.Roles) > 1 && !(len(c.Roles) == 2 && is(AccessRouterRole) && is(DatabaseRole)) {
+		r.wrong("roles", "one role, or maar and cmd together", "%d: run a node for each, in a network namespace of its own", len(c.Roles))
+	}
 	r.section("mobile_node", MobileNodeRole, is(MobileNodeRole), d.MobileNode != nil)
 	r.section("home_agent", HomeAgentRole, is(HomeAgentRole), d.HomeAgent != nil)
 	r.section("home_proxy", HomeProxyRole, is(HomeProxyRole), d.HomeProxy != nil)
+	r.section("maar", AccessRouterRole, is(AccessRouterRole), d.MAAR != nil)
+	r.section("central_mobility_database", DatabaseRole, is(DatabaseRole), d.Database != nil)
 	r.section("correspondent_node", CorrespondentNodeRole, is(CorrespondentNodeRole), d.CorrespondentNode != nil)
 	if (is(MobileNodeRole) || is(CorrespondentNodeRole)) && c.TUN == nil {
 		r.wrong("tun", "a [tun] section, by which programs reach the node's address", "none")

@@ -16,6 +16,8 @@ const (
 	HomeAgentRole         Role = "home-agent"
 	HomeProxyRole         Role = "home-proxy"
 	CorrespondentNodeRole Role = "correspondent-node"
+	AccessRouterRole      Role = "maar"
+	DatabaseRole          Role = "cmd"
 )
 
 // Config is one node.
@@ -34,6 +36,9 @@ type Config struct {
 	HomeAgent            *HomeAgent
 	HomeProxy            *HomeProxy
 	CorrespondentNode    *CorrespondentNode
+	// AccessRouter and Database may be roles of one node.
+	AccessRouter *AccessRouter
+	Database     *Database
 	// DMIPv6 is nil unless a mobile node picks anchors per service flow.
 	DMIPv6 *DMIPv6
 	// Warnings are what an operator should know of an otherwise valid file, a line each.
@@ -66,6 +71,8 @@ type Link struct {
 	Interface string
 	// Autoconfigure takes addresses and routers from router advertisements (a mobile node's uplinks).
 	Autoconfigure bool
+	// Access makes it a link to mobile nodes without mobility software, to which kedge is a router for each.
+	Access bool
 	// Addresses are static addresses of kedge's own, with the prefix length of the link.
 	Addresses []netip.Prefix
 	// Gateway is the static default router; invalid if none.
