@@ -266,7 +266,7 @@ func (m *Machine) skipTicketless(now time.Time, w wish) {
 	}
 	for _, n := range m.nearby(c.prefix) {
 		if p := m.proxy(n.proxy); p.association(now) == nil && !now.Before(p.skipUntil) {
-			m.skip(now, p, "the home agent has issued no ticket for it")
+			m.skipUntilTicket(now, p, "the home agent has issued no ticket for it")
 		}
 	}
 }

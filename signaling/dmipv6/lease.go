@@ -43,7 +43,8 @@ func (m *Machine) request(now time.Time, p *proxy, host bool, correspondent neti
 func (m *Machine) transmitRequest(now time.Time, r *request) {
 	association := r.proxy.association(now)
 	if association == nil {
-		m.requestFailed(now, r, "its ticket has expired")
+		m.endRequest(r)
+		m.skipUntilTicket(now, r.proxy, "its ticket has expired")
 		return
 	}
 	message := &mh.DMIPv6{Subtype: mh.DHoARequest, Lifetime: m.lifetime(now)}
@@ -179,7 +180,7 @@ func (m *Machine) ticketRefused(now time.Time, q *request) {
 	m.reconsider = true
 	p := q.proxy
 	if p.sealed == nil || now.Before(p.askedAt.Add(ticketRetry)) {
-		m.skip(now, p, "it refuses the ticket")
+		m.skipUntilTicket(now, p, "it refuses the ticket")
 		return
 	}
 	if !m.held(p) {
@@ -187,7 +188,7 @@ func (m *Machine) ticketRefused(now time.Time, q *request) {
 	}
 	m.wantTicket(now, p, "it refuses the present one")
 	if p.sealed != nil {
-		m.skip(now, p, "it refuses the ticket") // until the next comes
+		m.skipUntilTicket(now, p, "it refuses the ticket") // until the next comes
 	}
 }
 

@@ -45,6 +45,8 @@ type proxy struct {
 	skipUntil time.Time
 	skipFor   time.Duration
 	skipWhy   string
+	// ticketless says that it is skipped for lack of a ticket, and only until there is one.
+	ticketless bool
 }
 
 func (m *Machine) proxy(address netip.Addr) *proxy {
@@ -97,10 +99,16 @@ func (m *Machine) credentials(p *proxy) mh.Options {
 // skip has the DHP not asked for a while.
 func (m *Machine) skip(now time.Time, p *proxy, why string) {
 	p.skipFor = min(max(2*p.skipFor, firstSkip), maxSkip)
-	p.skipUntil, p.skipWhy = now.Add(p.skipFor), why
+	p.skipUntil, p.skipWhy, p.ticketless = now.Add(p.skipFor), why, false
 	m.counters.Skips++
 	m.reconsider = true
 	m.report(signaling.Report{Kind: DHPSkipped, Peer: p.address, Lifetime: p.skipFor, Detail: why})
+}
+
+// skipUntilTicket is skip for lack of a ticket that the DHP takes.
+func (m *Machine) skipUntilTicket(now time.Time, p *proxy, why string) {
+	m.skip(now, p, why)
+	p.ticketless = true
 }
 
 var errExpired = errors.New("it has expired")
@@ -117,7 +125,7 @@ func (m *Machine) takeTickets(now time.Time, reply *mh.DMIPv6) {
 			err = errExpired
 		}
 		if err != nil {
-			m.skip(now, p, "its ticket is of no use: "+err.Error())
+			m.skipUntilTicket(now, p, "its ticket is of no use: "+err.Error())
 			continue
 		}
 		m.setTicket(p, t, o, now)
@@ -134,7 +142,9 @@ func (m *Machine) takeTickets(now time.Time, reply *mh.DMIPv6) {
 func (m *Machine) setTicket(p *proxy, t ticket.Ticket, sealed *mh.KeyTicket, now time.Time) {
 	p.ticket, p.sealed = t, sealed
 	p.renewAt = t.Expiry.Add(-t.Expiry.Sub(now) / 4)
-	p.skipUntil = time.Time{}
+	if p.ticketless {
+		p.skipUntil = time.Time{}
+	}
 }
 
 // wantTicket asks for another ticket, which what the DHP covers is the way to ask for.
