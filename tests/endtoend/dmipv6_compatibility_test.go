@@ -177,3 +177,22 @@ func TestNoKedgeAnywhere(t *testing.T) {
 	s.seenAs(single(hostAddress), hostAddress)
 	s.finish()
 }
+
+// The same where the mobile node may leave programs to plain IPv6 while no home agent answers: what it serves is plain IPv6
+// too, until one does.
+func TestPlainIPv6WithoutHomeAgent(t *testing.T) {
+	t.Parallel()
+	n := newFlowNetwork(newNetwork(t))
+	mn := n.flowNode("mn", flowNode{mobile: "plain_ipv6_without_home_agent = true"})
+	k, server := udpSocket(t, n.nodes["mn"], anyAddress), udpSocket(t, n.nodes["cn"], correspondent)
+	k.asks(server, 100, single(hostAddress))
+	s := connect(t, n.nodes["mn"], anyAddress, n.nodes["cn"], correspondent)
+	s.seenAs(single(hostAddress), hostAddress)
+	s.finish()
+	n.directoryAgent(directoryAgent{})
+	n.homeProxy(1, homeProxy{})
+	mn.state("registered", access1Prefix)
+	await(t, "a program is served again", func() bool {
+		return !single(hostAddress).Contains(udpSocket(t, n.nodes["mn"], anyAddress).ask(server, 100))
+	})
+}

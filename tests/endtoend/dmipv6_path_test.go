@@ -12,15 +12,7 @@ func TestSourceHints(t *testing.T) {
 	w := newFlowWorld(newNetwork(t), flowNode{dmipv6: "source_hints = true"})
 	first := connect(t, w.nodes["mn"], anyAddress, w.nodes["cn"], correspondent)
 	first.seenAs(pool1, home)
-	var own netip.Addr
-	await(t, "the host holds an address of the proxy", func() bool {
-		for _, a := range w.mn.anchors() {
-			if a.Use == "host" && w.nodes["mn"].HasAddress(a.Address) {
-				own = a.Address
-			}
-		}
-		return own.IsValid()
-	})
+	own := w.hinted()
 	if own == first.ends[1].remote().Addr() {
 		t.Fatalf("%v is for translation and for the host", own)
 	}

@@ -2,6 +2,7 @@ package endtoend
 
 import (
 	"errors"
+	"net/netip"
 	"syscall"
 	"testing"
 	"time"
@@ -81,6 +82,30 @@ func TestHomeAgentAwayFromFlows(t *testing.T) {
 	s.finish()
 }
 
+// The network loses a proxy that is alive and well: the same, for datagrams too.
+func TestHomeProxyLost(t *testing.T) {
+	t.Parallel()
+	w := newFlowWorld(newNetwork(t), flowNode{dmipv6: `heartbeat_interval = "1s"`})
+	lost := connect(t, w.nodes["mn"], anyAddress, w.nodes["cn"], correspondent)
+	lost.seenAs(pool1, home)
+	k, server := udpSocket(t, w.nodes["mn"], anyAddress), udpSocket(t, w.nodes["cn"], correspondent)
+	k.asks(server, 100, pool1)
+	other := connect(t, w.nodes["mn"], anyAddress, w.nodes["cn2"], correspondent2)
+	other.seenAs(pool2, home)
+	w.mn.measured(homeProxy1)
+	k.complaints()
+	w.blackhole("ar", homeProxy1)
+	if err := lost.told(); !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("the program was told %v", err)
+	}
+	await(t, "the program with datagrams is told", func() bool {
+		c, ok := k.complaint()
+		return ok && c.kind == 1 && c.code == 4
+	})
+	udpSocket(t, w.nodes["mn"], anyAddress).asks(server, 100, single(home))
+	other.finish()
+}
+
 // told waits until the program at the mobile node's end of a connection has been told of its end, and returns what.
 func (s *stream) told() error {
 	s.t.Helper()
@@ -105,7 +130,7 @@ func TestHomeProxyDies(t *testing.T) {
 	other.seenAs(pool2, home)
 	called := connect(t, w.nodes["cn"], correspondent, w.nodes["mn"], home)
 	// Of a proxy that has never answered an Echo Request, silence says nothing.
-	w.mn.measured(homeProxy1.String())
+	w.mn.measured(homeProxy1)
 	w.dhp1.kill()
 	killed := time.Now()
 	if err := lost.told(); !errors.Is(err, syscall.ECONNRESET) {
@@ -122,11 +147,11 @@ func TestHomeProxyDies(t *testing.T) {
 }
 
 // measured waits until a mobile node has measured the loss on the way to a proxy.
-func (k *kedge) measured(proxy string) {
+func (k *kedge) measured(proxy netip.Addr) {
 	k.t.Helper()
-	await(k.t, k.name+" has measured the way to "+proxy, func() bool {
+	await(k.t, k.name+" has measured the way to "+proxy.String(), func() bool {
 		for _, a := range k.anchors() {
-			if a.Proxy.String() == proxy && a.Loss >= 0 && a.RoundTrip > 0 {
+			if a.Proxy == proxy && a.Loss >= 0 && a.RoundTrip > 0 {
 				return true
 			}
 		}
