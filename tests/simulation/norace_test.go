@@ -3,3 +3,5 @@
 package simulation
 
 const defaultSeeds = 2000
+
+const defaultFlowSeeds = 300

@@ -138,7 +138,9 @@ func drawn(seed uint64) conditions {
 
 var (
 	seeds = flag.Uint64("seeds", defaultSeeds, "how many random walks to take")
-	seed  = flag.Uint64("seed", 0, "which random walk TestOneWalk prints")
+	seed  = flag.Uint64("seed", 0, "which random walk TestOneWalk and TestOneWalkOfFlows print")
+	// firstSeed lets later runs of many walks go on where earlier ones ended.
+	firstSeed = flag.Uint64("first-seed", 0, "the first random walk of TestRandomWalksOfFlows")
 )
 
 // walk has a mobile node wander through mishaps and asserts that all is well again after them, and how soon.

@@ -4,8 +4,6 @@
 package simulation
 
 import (
-	"container/heap"
-	"math/rand/v2"
 	"net/netip"
 	"testing"
 	"time"
@@ -59,14 +57,8 @@ type conditions struct {
 
 // world is the whole network and its time.
 type world struct {
-	t     *testing.T
-	c     conditions
-	rng   *rand.Rand
-	epoch time.Time
-	// now counts from the epoch.
-	now    time.Duration
-	queue  queue
-	queued int
+	timeline
+	c conditions
 
 	mn *mobile
 	ha *agent
@@ -79,7 +71,7 @@ type world struct {
 }
 
 func newWorld(t *testing.T, c conditions) *world {
-	w := &world{t: t, c: c, rng: rand.New(rand.NewPCG(c.seed, 1)), epoch: time.Now()}
+	w := &world{timeline: newTimeline(t, c.seed), c: c}
 	w.ha = newAgent(w)
 	w.mn = newMobile(w)
 	for i := range links {
@@ -87,10 +79,6 @@ func newWorld(t *testing.T, c conditions) *world {
 	}
 	w.after(0, w.mn.data)
 	return w
-}
-
-func (w *world) upTo(d time.Duration) time.Duration {
-	return time.Duration(w.rng.Float64() * float64(d))
 }
 
 func (w *world) chance(p float64) bool { return !w.calm && w.rng.Float64() < p }
@@ -101,44 +89,6 @@ func (w *world) trace(node string, r signaling.Report) {
 		w.t.Logf("%10v %s %s care-of %v sequence %d lifetime %v status %d %s",
 			w.now.Round(time.Millisecond), node, r.Kind, r.CareOf, r.Sequence, r.Lifetime, r.Status, r.Detail)
 	}
-}
-
-// event is something to do at a time.
-type event struct {
-	at    time.Duration
-	order int
-	do    func()
-}
-
-type queue []event
-
-func (q queue) Len() int { return len(q) }
-func (q queue) Less(i, j int) bool {
-	return q[i].at < q[j].at || q[i].at == q[j].at && q[i].order < q[j].order
-}
-func (q queue) Swap(i, j int) { q[i], q[j] = q[j], q[i] }
-func (q *queue) Push(x any)   { *q = append(*q, x.(event)) }
-func (q *queue) Pop() any {
-	old := *q
-	x := old[len(old)-1]
-	*q = old[:len(old)-1]
-	return x
-}
-
-func (w *world) after(d time.Duration, do func()) {
-	w.queued++
-	heap.Push(&w.queue, event{w.now + d, w.queued, do})
-}
-
-// run lets d pass.
-func (w *world) run(d time.Duration) {
-	end := w.now + d
-	for len(w.queue) > 0 && w.queue[0].at <= end {
-		e := heap.Pop(&w.queue).(event)
-		w.now = e.at
-		e.do()
-	}
-	w.now = end
 }
 
 // transport carries a message between the mobile node and the home agent.
@@ -161,28 +111,4 @@ func (w *world) local(deliver func()) {
 func (w *world) advertise(i int) {
 	w.local(func() { w.mn.hear(i) })
 	w.after(w.c.interval/2+w.upTo(w.c.interval/2), func() { w.advertise(i) })
-}
-
-// timer ticks a machine when it asks for it. It asks again for every time that it wants.
-type timer struct {
-	at time.Duration
-}
-
-// arm has tick called at next, unless that is armed already. tick must check that it still is wanted.
-func (w *world) arm(t *timer, next time.Time, local func() time.Time, tick func()) {
-	if next.IsZero() {
-		t.at = -1
-		return
-	}
-	at := w.now + max(next.Sub(local()), 0)
-	if t.at == at {
-		return
-	}
-	t.at = at
-	w.after(at-w.now, func() {
-		if t.at == at {
-			t.at = -1
-			tick()
-		}
-	})
 }
