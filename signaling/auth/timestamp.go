@@ -49,6 +49,9 @@ func (c *Clock) Stamp(now time.Time) mh.NTPTime {
 	return s
 }
 
+// Time is now by the clock that timestamps are made with, which after Resynchronise is the peer's.
+func (c *Clock) Time(now time.Time) time.Time { return now.Add(c.offset) }
+
 // Resynchronise takes over the home agent's time, to the second, from the timestamp in its authentic acknowledgement with
 // status 144 (RFC 4285 section 6). The timestamps that were refused need not be surpassed.
 func (c *Clock) Resynchronise(reply mh.NTPTime, now time.Time) {

@@ -179,6 +179,9 @@ func (m *Machine) directoryFailed(now time.Time, why string) {
 		wait = unusableShort
 	}
 	d.unusableUntil, d.why = now.Add(wait), why
+	for _, p := range m.proxies {
+		p.askedAt = time.Time{} // tickets are asked for again as soon as may be
+	}
 	m.dropQueries()
 	m.counters.DirectoryFailures++
 	m.report(signaling.Report{Kind: DirectoryUnusable, Peer: m.home.HomeAgent, Lifetime: wait, Detail: why})

@@ -28,6 +28,8 @@ type proxy struct {
 	// static is what the operator said of it; nil if nothing.
 	static *Proxy
 	ticket ticket.Ticket
+	// expires is when the ticket does by this node's clock.
+	expires time.Time
 	// sealed is the ticket as the home agent sent it, which is how it is stored; nil if there is none.
 	sealed *mh.KeyTicket
 	// renewAt is when to ask for another ticket, as long as an address of the DHP is held.
@@ -85,7 +87,7 @@ func (m *Machine) forgetProxies() {
 
 // association is what is shared with the DHP at now; nil if nothing is.
 func (p *proxy) association(now time.Time) *auth.Association {
-	if p.sealed == nil || !now.Before(p.ticket.Expiry) {
+	if p.sealed == nil || !now.Before(p.expires) {
 		return nil
 	}
 	return &auth.Association{SPI: p.ticket.SPI, Algorithm: auth.HMACSHA256, Key: p.ticket.Key}
@@ -121,7 +123,7 @@ func (m *Machine) takeTickets(now time.Time, reply *mh.DMIPv6) {
 			continue
 		}
 		t, err := ticket.Open(m.cfg.Association.Key, o, m.id)
-		if err == nil && !now.Before(t.Expiry) {
+		if err == nil && !m.directory.clock.Time(now).Before(t.Expiry) {
 			err = errExpired
 		}
 		if err != nil {
@@ -129,7 +131,7 @@ func (m *Machine) takeTickets(now time.Time, reply *mh.DMIPv6) {
 			continue
 		}
 		m.setTicket(p, t, o, now)
-		m.report(signaling.Report{Kind: TicketReceived, Peer: p.address, Lifetime: t.Expiry.Sub(now).Round(time.Second)})
+		m.report(signaling.Report{Kind: TicketReceived, Peer: p.address, Lifetime: p.expires.Sub(now).Round(time.Second)})
 		for _, a := range slices.Clone(m.anchors) {
 			if a.proxy == p && !a.returning {
 				m.take(now, a, a.machine.Renew(now, p.association(now), m.credentials(p)))
@@ -140,8 +142,9 @@ func (m *Machine) takeTickets(now time.Time, reply *mh.DMIPv6) {
 }
 
 func (m *Machine) setTicket(p *proxy, t ticket.Ticket, sealed *mh.KeyTicket, now time.Time) {
-	p.ticket, p.sealed = t, sealed
-	p.renewAt = t.Expiry.Add(-t.Expiry.Sub(now) / 4)
+	// It is the home agent's clock that the time was read off, and this node's may differ.
+	left := t.Expiry.Sub(m.directory.clock.Time(now))
+	p.ticket, p.sealed, p.expires, p.renewAt = t, sealed, now.Add(left), now.Add(left-left/4)
 	if p.ticketless {
 		p.skipUntil = time.Time{}
 	}
@@ -150,7 +153,7 @@ func (m *Machine) setTicket(p *proxy, t ticket.Ticket, sealed *mh.KeyTicket, now
 // wantTicket asks for another ticket, which what the DHP covers is the way to ask for.
 func (m *Machine) wantTicket(now time.Time, p *proxy, why string) {
 	retry := ticketRetry
-	if left := p.ticket.Expiry.Sub(now); p.sealed != nil && left > 0 {
+	if left := p.expires.Sub(now); p.sealed != nil && left > 0 {
 		retry = min(max(left/4, ticketRetryLeast), ticketRetry)
 	}
 	if now.Before(p.askedAt.Add(retry)) {
@@ -158,6 +161,9 @@ func (m *Machine) wantTicket(now time.Time, p *proxy, why string) {
 	}
 	p.renewAt = now.Add(retry)
 	if !m.askable(now) {
+		if until := m.directory.unusableUntil; until.After(now) {
+			p.renewAt = until
+		}
 		return
 	}
 	p.askedAt = now

@@ -63,7 +63,7 @@ func (m *Machine) Anchors(now time.Time) []Anchor {
 			x.Loss = a.proxy.path.loss
 		}
 		if a.proxy.sealed != nil {
-			x.TicketExpiry = a.proxy.ticket.Expiry
+			x.TicketExpiry = a.proxy.expires
 		}
 		list = append(list, x)
 	}
