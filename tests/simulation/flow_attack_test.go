@@ -351,6 +351,27 @@ func TestTicketsExpire(t *testing.T) {
 	}
 }
 
+// TestClocksThatAreWrong has tickets judged by the clocks of those who issue and take them, whatever the mobile node's says.
+func TestClocksThatAreWrong(t *testing.T) {
+	for _, ahead := range []int64{-86400, -3600, -20, 20, 3600, 86400} {
+		w := online(t, fair(1), func(w *internet) {
+			w.mobiles[0].clock = ahead
+			w.mobiles[0].boot()
+		})
+		m := w.mobiles[0]
+		f, _ := m.begun(sessionProfile, peerIn(0, 1))
+		if placeOf(f.address) != placeProxy {
+			t.Errorf("%d s ahead: %v", ahead, f.address)
+		}
+		// Somebody sets it right, and tickets run out meanwhile.
+		m.clock = 0
+		w.run(2 * time.Hour)
+		if f.over || m.anchorsOn(m.careOf["eth0"]) != 1 {
+			t.Errorf("%d s ahead and set right: over %v, %+v", ahead, f.over, m.role.flows.Anchors(m.time()))
+		}
+	}
+}
+
 // TestHomeAgentWithoutDMIPv6 has everything stay with the home address, at no cost after the first flow.
 func TestHomeAgentWithoutDMIPv6(t *testing.T) {
 	w := online(t, fair(1))

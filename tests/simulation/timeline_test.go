@@ -87,3 +87,10 @@ func (l *timeline) arm(t *timer, next time.Time, local func() time.Time, tick fu
 		}
 	})
 }
+
+// step is by how much somebody sets a clock.
+func (l *timeline) step() int64 {
+	far := [...]int64{1, 5, 10, 3600, 86400}
+	d := far[l.rng.IntN(len(far))]
+	return l.rng.Int64N(2*d+1) - d
+}

@@ -114,13 +114,6 @@ func (w *world) mishap() {
 	}
 }
 
-// step is by how much somebody sets a clock.
-func (w *world) step() int64 {
-	far := [...]int64{1, 5, 10, 3600, 86400}
-	d := far[w.rng.IntN(len(far))]
-	return w.rng.Int64N(2*d+1) - d
-}
-
 // drawn are the conditions of a seed.
 func drawn(seed uint64) conditions {
 	r := rand.New(rand.NewPCG(seed, 0))
