@@ -5,9 +5,22 @@ import (
 	"net/netip"
 )
 
-// binding is a Tunnel in the tables. It is immutable.
+// binding is what a prefix is bound to, in the tables. It is immutable, but for its times.
 type binding struct {
+	// from and to are when packets of the anchored prefix last passed.
+	from, to stamp
 	Tunnel
+	// anchored says that Tunnel is an anchor's. Tables of mobile nodes' own bindings do without.
+	anchored bool
+	// attached goes before Tunnel.
+	attached *attached
+}
+
+// continues makes b what old is.
+func (b *binding) continues(old *binding) {
+	b.Tunnel, b.anchored, b.attached = old.Tunnel, old.anchored, old.attached
+	b.from.Store(old.from.Load())
+	b.to.Store(old.to.Load())
 }
 
 // BindAnchored makes this node the anchor of prefix, a home address as a /128 or a mobile network prefix. Packets to it
@@ -21,12 +34,11 @@ func (e *Engine) BindAnchored(prefix netip.Prefix, tunnel Tunnel) error {
 	if tunnel.Native || tunnel.Down {
 		return fmt.Errorf("binding of %v: an anchor's bindings have a tunnel", prefix)
 	}
-	b := &binding{tunnel}
-	e.changeIf(func(s *state) bool {
-		if old, ok := s.anchored.Get(prefix.Masked()); ok && *old == *b {
+	e.changeServed(prefix, func(b *binding) bool {
+		if b.anchored && b.Tunnel == tunnel {
 			return false
 		}
-		s.anchored = s.anchored.InsertPersist(prefix.Masked(), b)
+		b.Tunnel, b.anchored = tunnel, true
 		return true
 	})
 	return nil
@@ -34,9 +46,13 @@ func (e *Engine) BindAnchored(prefix netip.Prefix, tunnel Tunnel) error {
 
 // UnbindAnchored takes a BindAnchored back.
 func (e *Engine) UnbindAnchored(prefix netip.Prefix) {
-	if isPrefix(prefix) {
-		e.change(func(s *state) { s.anchored = s.anchored.DeletePersist(prefix.Masked()) })
-	}
+	e.changeServed(prefix, func(b *binding) bool {
+		had := b.anchored
+		b.Tunnel, b.anchored = Tunnel{}, false
+		b.from.Store(0)
+		b.to.Store(0)
+		return had
+	})
 }
 
 // BindMobile makes this node the holder of prefix, a home address as a /128 or a mobile network prefix. Packets of the
@@ -49,11 +65,11 @@ func (e *Engine) BindMobile(prefix netip.Prefix, tunnel Tunnel) error {
 	if err := check(prefix, tunnel); err != nil {
 		return err
 	}
-	b := &binding{tunnel}
+	b := &binding{Tunnel: tunnel}
 	e.changeIf(func(s *state) bool {
 		old, ok := s.mobile.Get(prefix.Masked())
 		switch {
-		case ok && *old == *b:
+		case ok && old.Tunnel == tunnel:
 			return false
 		case ok && old.Local != b.Local && b.Remote.IsValid():
 			s.paths = s.paths.DeletePersist(netip.PrefixFrom(b.Remote, 128))

@@ -15,7 +15,7 @@ const (
 	Decapsulated
 	DecapsulatedOctets // inner octets
 	Native             // packets of a mobile node at home, sent as they are
-	Routed             // own packets, and those out of tunnels, that follow a route
+	Routed             // own packets, those out of tunnels, and those of attached mobile nodes, that follow a route
 	DeliveredHost      // to the gVisor host
 	DeliveredSignal
 	DeliveredNeighbor
@@ -45,7 +45,7 @@ const (
 	MulticastRefused   // multicast that would have to cross a tunnel
 	DropNotOurs        // unicast that is neither for this node nor for a binding
 	DropAtHome         // for the mobile node at home, whose host's kernel takes the frame itself
-	DropNotTunneled    // for an address of this mobile node, which is away, but not in its tunnel
+	DropNotTunneled    // for an address of this mobile node, which is away, or of one attached here, but not in its tunnel
 	DropGroupFrame     // to be forwarded, but sent by link-layer multicast
 	DropHopLimit
 	DropTooBig
@@ -73,6 +73,8 @@ const (
 	DropNotTranslated  // of a translated flow, but not to be translated
 	DropTerminated     // late packet of a flow that was ended
 	DropNotOptimized   // type 2 routing header from where no route optimisation is set, or to an address that is not held
+	DropNotAttached    // on an access port, with a source that no prefix attached there is for
+	DropLinkSource     // on an access port, with a source that is attached there with another link-layer address
 
 	counterCount
 )
@@ -88,7 +90,7 @@ var counterNames = [counterCount]string{
 	"drop-own-source", "drop-congestion", "drop-nested", "drop-loop", "drop-unbound", "drop-neighbor", "drop-checksum",
 	"drop-error-unrelated", "drop-fragment", "drop-scratch", "drop-offload", "drop-no-neighbor", "drop-complaint", "drop-consumed",
 	"drop-hold-full", "drop-flow-unknown", "drop-flow-elsewhere", "drop-not-translated", "drop-terminated",
-	"drop-not-optimized",
+	"drop-not-optimized", "drop-not-attached", "drop-link-source",
 }
 
 // String is the counter's name in the control API; it stays.

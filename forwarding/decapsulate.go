@@ -49,15 +49,31 @@ func (w *Worker) decapsulate(p *packet.Packet, in PortID, o outer, depth int) {
 	switch {
 	case of.local(s) != nil:
 		w.drop(DropOwnSource)
-	case b == nil:
-		w.drop(DropNoBinding)
-		if w.engine.options.Anchor {
-			w.sendUnbound(p, o)
-		}
-	case b.Remote != o.source || b.Local != o.destination:
-		w.drop(DropOuterSource)
+	case b == nil || b.Remote != o.source || b.Local != o.destination:
+		w.fromElsewhere(p, h, in, o, b != nil)
 	case w.openInner(p, h, &b.Tunnel, o):
+		b.from.touch(w.stamp)
 		w.leave(p, h, in, depth)
+	}
+}
+
+// fromElsewhere takes a tunnel packet that did not come from a mobile node which is anchored here; bound says that its inner
+// source is, though. It may come from the anchor of a mobile node that is attached here.
+func (w *Worker) fromElsewhere(p *packet.Packet, h *ip6.Header, in PortID, o outer, bound bool) {
+	if b := w.facts(h.Destination).served(w.state); b != nil && b.attached != nil && !b.attached.Tunnel.Native {
+		if t := &b.attached.Tunnel; t.Remote == o.source && t.Local == o.destination {
+			w.fromAnchor(p, h, b.attached, in, o)
+			return
+		}
+		bound = true
+	}
+	if bound {
+		w.drop(DropOuterSource)
+		return
+	}
+	w.drop(DropNoBinding)
+	if w.engine.options.Anchor {
+		w.sendUnbound(p, o)
 	}
 }
 
@@ -121,7 +137,7 @@ func (w *Worker) deliverOwn(p *packet.Packet, h *ip6.Header, t *Tunnel, in PortI
 	}
 }
 
-// leave forwards a packet out of a mobile node's tunnel.
+// leave forwards a packet out of a mobile node's tunnel, or from one that is attached here.
 func (w *Worker) leave(p *packet.Packet, h *ip6.Header, in PortID, depth int) {
 	s, from := w.state, origin{fromLink, in}
 	to := w.facts(h.Destination)
@@ -129,9 +145,9 @@ func (w *Worker) leave(p *packet.Packet, h *ip6.Header, in PortID, depth int) {
 		w.toSelf(p, h, in, depth)
 		return
 	}
-	if b := to.anchored(s); b != nil {
+	if b := to.served(s); b != nil {
 		if w.hop(p, h, from) {
-			w.encapsulate(p, h, &b.Tunnel, from)
+			w.serve(p, h, b, from)
 		}
 		return
 	}

@@ -13,9 +13,10 @@ const outerHopLimit = 64
 
 // way is how tunnel packets leave: by a port, or through another tunnel.
 type way struct {
-	port    *Port
-	nextHop netip.Addr
-	over    *Tunnel
+	port     *Port
+	nextHop  netip.Addr
+	neighbor packet.LinkAddress // of nextHop if it is attached here
+	over     *Tunnel
 	// mtu is the longest tunnel packet in octets, its header included, that gets through as far as is known.
 	mtu int
 }
@@ -24,7 +25,8 @@ type way struct {
 func (v *way) tunnelMTU() int { return max(ip6.MinimumMTU, v.mtu-ip6.HeaderLength) }
 
 // resolve finds the way of a tunnel's packets. If there is none, it returns the reason to drop, else 0. A care-of
-// address that is itself anchored here leads through that binding's tunnel, depth tunnels deep.
+// address that is itself anchored here leads through that binding's tunnel, depth tunnels deep; one that is attached here is
+// next.
 func (w *Worker) resolve(t *Tunnel, depth int) (v way, reason Counter) {
 	s := w.state
 	id, nextHop := t.Port, t.NextHop
@@ -33,7 +35,11 @@ func (w *Worker) resolve(t *Tunnel, depth int) (v way, reason Counter) {
 		return v, DropLoop
 	}
 	if !t.Via {
-		if b := to.anchored(s); b != nil {
+		b := to.served(s)
+		switch {
+		case b != nil && b.attached != nil:
+			id, nextHop, v.neighbor = b.attached.Port, netip.Addr{}, b.attached.MobileNode
+		case b != nil:
 			if depth == maxNesting {
 				return v, DropNested
 			}
@@ -44,12 +50,13 @@ func (w *Worker) resolve(t *Tunnel, depth int) (v way, reason Counter) {
 			v.over, v.mtu = &b.Tunnel, under.tunnelMTU()
 			w.limitMTU(&v, t)
 			return v, 0
+		default:
+			r := to.route(s)
+			if r == nil {
+				return v, DropNoRoute
+			}
+			id, nextHop = r.port, r.nextHop
 		}
-		r := to.route(s)
-		if r == nil {
-			return v, DropNoRoute
-		}
-		id, nextHop = r.port, r.nextHop
 	}
 	if v.port = s.ports[id]; v.port == nil {
 		return v, DropNoPort
@@ -127,7 +134,7 @@ func (w *Worker) tunnel(p *packet.Packet, t *Tunnel, v *way, label uint32, depth
 // transmit sends a tunnel packet that fits.
 func (w *Worker) transmit(p *packet.Packet, v *way, label uint32, depth int) {
 	if v.over == nil {
-		p.NextHop = v.nextHop
+		p.NextHop, p.Neighbor = v.nextHop, v.neighbor
 		w.emit(v.port.ID, p)
 		return
 	}

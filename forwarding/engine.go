@@ -18,6 +18,8 @@
 //	Ethernet -> own address, anything else -> host or signalling
 //	Ethernet -> neighbour discovery, whatever its destination -> Result.Neighbor
 //	Ethernet -> destination served by this anchor -> tunnel to the care-of address
+//	Ethernet or tunnel to its anchor -> destination attached here -> access port
+//	access port -> source attached there -> tunnel to its anchor, or routed if it is anchored here
 //
 // Multicast is not carried through tunnels in either direction (RFC 6275 section 10.4.3 makes it optional): such
 // packets are dropped under MulticastRefused.
@@ -47,6 +49,9 @@ type Port struct {
 	ID PortID
 	// Host marks a TUN to this host's kernel. The lowest numbered one takes what is for the mobile node's addresses.
 	Host bool
+	// Access marks a link to mobile nodes without mobility software, and to nothing else: what comes in must be from an
+	// address that BindAttached bound to its sender there.
+	Access bool
 	// MTU is the longest IP packet in octets that the port carries, at least 1280.
 	MTU int
 	// Features is the offload state that the port takes; the engine finishes what it does not.
@@ -106,7 +111,7 @@ type state struct {
 	host       *Port
 	locals     *bart.Table[*local]
 	routes     *bart.Table[*route]
-	anchored   *bart.Table[*binding]
+	served     *bart.Table[*binding] // anchored or attached here
 	mobile     *bart.Table[*binding]
 	paths      *bart.Table[*path]
 	// optimizations is nil if there are none.
@@ -136,6 +141,7 @@ var (
 	ErrPrefix  = errors.New("not an IPv6 prefix")
 	ErrMTU     = errors.New("MTU below 1280")
 	ErrLoop    = errors.New("tunnel leads back to this node")
+	ErrPort    = errors.New("a port is to the host or to mobile nodes, not both")
 )
 
 // New makes an engine without ports, addresses or routes.
@@ -156,7 +162,7 @@ func New(options Options) *Engine {
 		ports:      new([256]*Port),
 		locals:     new(bart.Table[*local]),
 		routes:     new(bart.Table[*route]),
-		anchored:   new(bart.Table[*binding]),
+		served:     new(bart.Table[*binding]),
 		mobile:     new(bart.Table[*binding]),
 		paths:      new(bart.Table[*path]),
 		sources:    new([256]netip.Addr),
@@ -188,6 +194,9 @@ func (e *Engine) changeIf(edit func(*state) bool) {
 func (e *Engine) SetPort(p Port) error {
 	if p.MTU < ip6.MinimumMTU {
 		return fmt.Errorf("port %d: %w: %d", p.ID, ErrMTU, p.MTU)
+	}
+	if p.Host && p.Access {
+		return fmt.Errorf("port %d: %w", p.ID, ErrPort)
 	}
 	e.setPort(p.ID, &p)
 	return nil

@@ -18,14 +18,14 @@ type facts struct {
 	generation uint64
 	known      uint64 // which of the following have been looked up, and the role
 	l          *local
-	a          *binding
+	s          *binding
 	m          *binding
 	r          *route
 }
 
 const (
 	knowsLocal = 1 << iota
-	knowsAnchored
+	knowsServed
 	knowsMobile
 	knowsRoute
 	knowsRole
@@ -60,13 +60,21 @@ func (f *facts) local(s *state) *local {
 	return f.l
 }
 
-// anchored is the anchored binding that the address is in; nil if there is none.
-func (f *facts) anchored(s *state) *binding {
-	if f.known&knowsAnchored == 0 {
-		f.a, _ = s.anchored.Lookup(f.address())
-		f.known |= knowsAnchored
+// served is what the address is bound to as anchored or attached here; nil if it is not.
+func (f *facts) served(s *state) *binding {
+	if f.known&knowsServed == 0 {
+		f.s, _ = s.served.Lookup(f.address())
+		f.known |= knowsServed
 	}
-	return f.a
+	return f.s
+}
+
+// anchored is served, if it is anchored here with a tunnel to somewhere else. It may be attached, too.
+func (f *facts) anchored(s *state) *binding {
+	if b := f.served(s); b != nil && b.anchored {
+		return b
+	}
+	return nil
 }
 
 // mobile is the mobile node's own binding that the address is in; nil if there is none.

@@ -68,7 +68,7 @@ func (w *Worker) fromLink(p *packet.Packet, in PortID) {
 		w.toSelf(p, h, in, 0)
 		return
 	}
-	if b := to.anchored(s); b != nil {
+	if b := to.served(s); b != nil {
 		w.intercept(p, h, in, b)
 		return
 	}
@@ -99,10 +99,13 @@ func signalling(b []byte, h *ip6.Header) bool {
 	return !h.Fragmented && (h.Upper == ip6.MobilityHeader || mobileICMP(b, h))
 }
 
-// intercept tunnels a packet from a link to the care-of address of its destination (RFC 6275 section 10.4.2).
+// intercept takes a packet from a link to where its destination is: to its care-of address (RFC 6275 section 10.4.2), or to
+// its access link.
 func (w *Worker) intercept(p *packet.Packet, h *ip6.Header, in PortID, b *binding) {
 	from := origin{fromLink, in}
 	switch {
+	case b.attached != nil && !b.attached.Tunnel.Native:
+		w.drop(DropNotTunneled)
 	case p.Group:
 		w.drop(DropGroupFrame)
 	case h.Destination.IsLinkLocalUnicast():
@@ -112,7 +115,7 @@ func (w *Worker) intercept(p *packet.Packet, h *ip6.Header, in PortID, b *bindin
 		w.drop(DropScope)
 		w.sendError(p, h, from, icmp.DestinationUnreachable, icmp.BeyondScope, 0)
 	case w.hop(p, h, from):
-		w.encapsulate(p, h, &b.Tunnel, from)
+		w.serve(p, h, b, from)
 	}
 }
 
@@ -164,8 +167,8 @@ func (w *Worker) fromHost(p *packet.Packet, in PortID) {
 		w.reverse(p, h, &b.Tunnel, from)
 		return
 	}
-	if b := w.facts(h.Destination).anchored(s); b != nil {
-		w.encapsulate(p, h, &b.Tunnel, from)
+	if b := w.facts(h.Destination).served(s); b != nil {
+		w.serve(p, h, b, from)
 		return
 	}
 	w.drop(DropUnbound)
@@ -236,6 +239,7 @@ func (w *Worker) neighbor(p *packet.Packet, h *ip6.Header, in PortID) bool {
 	}
 	w.result.Neighbor = append(w.result.Neighbor, NeighborMessage{
 		Packet: p, Source: h.Source, Destination: h.Destination, Type: t, PayloadOffset: h.UpperOffset, In: in,
+		LinkSource: p.Neighbor,
 	})
 	w.count(DeliveredNeighbor, 1)
 	return true

@@ -44,8 +44,8 @@ func (w *Worker) output(p *packet.Packet) {
 		w.put(p, s.host, netip.Addr{})
 		return
 	}
-	if b := to.anchored(s); b != nil {
-		w.encapsulate(p, h, &b.Tunnel, from)
+	if b := to.served(s); b != nil {
+		w.serve(p, h, b, from)
 		return
 	}
 	r := to.route(s)

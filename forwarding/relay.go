@@ -39,6 +39,19 @@ func (w *Worker) errorToSelf(p *packet.Packet, h *ip6.Header, in PortID, depth i
 	}
 }
 
+// tunnelsTo reports whether a packet with header o goes, or has just gone, through a tunnel to remote.
+func (w *Worker) tunnelsTo(o *ip6.Header, remote netip.Addr) bool {
+	if b := w.facts(o.Destination).anchored(w.state); b != nil && b.Remote == remote {
+		return true
+	}
+	of := w.facts(o.Source)
+	if b := of.mobile(w.state); b != nil && b.Remote == remote {
+		return true
+	}
+	b := of.served(w.state)
+	return b != nil && b.attached != nil && !b.attached.Tunnel.Native && b.attached.Tunnel.Remote == remote
+}
+
 func mobileICMP(b []byte, h *ip6.Header) bool {
 	return h.Upper == ip6.ICMP && h.UpperOffset < len(b) &&
 		b[h.UpperOffset] >= icmp.HomeAgentDiscoveryRequest && b[h.UpperOffset] <= icmp.MobilePrefixAdvertisement
@@ -56,12 +69,9 @@ func (w *Worker) tunnelError(p *packet.Packet, h *ip6.Header, in PortID, depth i
 		w.drop(DropErrorUnrelated)
 		return
 	}
-	b := w.facts(o.Destination).anchored(w.state)
-	if b == nil || b.Remote != w.embedded.Destination {
-		if b = w.facts(o.Source).mobile(w.state); b == nil || b.Remote != w.embedded.Destination {
-			w.drop(DropErrorUnrelated)
-			return
-		}
+	if !w.tunnelsTo(o, w.embedded.Destination) {
+		w.drop(DropErrorUnrelated)
+		return
 	}
 	relay := icmp.Error{
 		Type: icmp.DestinationUnreachable, Code: icmp.AddressUnreachable,
@@ -69,7 +79,7 @@ func (w *Worker) tunnelError(p *packet.Packet, h *ip6.Header, in PortID, depth i
 	}
 	kind, code := m[0], m[1]
 	if kind == icmp.PacketTooBig {
-		mtu, ok := w.learnPathMTU(b.Remote, m)
+		mtu, ok := w.learnPathMTU(w.embedded.Destination, m)
 		if !ok {
 			w.drop(DropErrorUnrelated)
 			return

@@ -19,6 +19,9 @@ type Result struct {
 	Signals []Signal
 	// Neighbor are neighbour discovery and multicast listener messages.
 	Neighbor []NeighborMessage
+	// Strangers sent data on access ports from addresses that are not attached, or not with them. There are few in a
+	// batch, and one of each a second.
+	Strangers []Stranger
 	// News says that Engine.TakeNews has something to tell of flows.
 	News bool
 	// More says that Release is to be called again, once this has been written.
@@ -88,6 +91,8 @@ type NeighborMessage struct {
 	Type          uint8
 	PayloadOffset int
 	In            PortID
+	// LinkSource is the link-layer address of its sender.
+	LinkSource packet.LinkAddress
 }
 
 // Payload is the ICMPv6 message.

@@ -19,6 +19,7 @@ type Worker struct {
 	state *state
 	now   time.Duration
 	clock time.Time
+	stamp int64 // of now
 
 	result    Result
 	slots     [256]uint16 // port -> index in result.Outputs, plus one
@@ -27,6 +28,7 @@ type Worker struct {
 	limiter   icmp.Limiter
 	tally     tally
 	cache     *[cacheSize]facts
+	strangers strangers
 
 	header, reply, embedded, original ip6.Header
 
@@ -59,11 +61,17 @@ func (w *Worker) Close() {
 // Process says where the packets go that port in received. now may be read once for many batches.
 func (w *Worker) Process(now time.Time, in PortID, pkts []*packet.Packet) *Result {
 	w.begin(now, len(pkts))
-	host := w.state.ports[in] != nil && w.state.ports[in].Host
+	var port Port
+	if p := w.state.ports[in]; p != nil {
+		port = *p
+	}
 	for _, p := range pkts {
-		if host {
+		switch {
+		case port.Host:
 			w.fromHost(p, in)
-		} else {
+		case port.Access:
+			w.fromAccess(p, in)
+		default:
 			w.fromLink(p, in)
 		}
 	}
@@ -71,7 +79,7 @@ func (w *Worker) Process(now time.Time, in PortID, pkts []*packet.Packet) *Resul
 }
 
 // Output sends packets that this node made itself, those of the gVisor host and of signalling: into the tunnel of the
-// anchored binding that their destination is in, to the Host port if it is this mobile node's, else by its route; a
+// anchored binding that their destination is in, to the access port if it is attached, to the Host port if it is this mobile node's, else by its route; a
 // packet to a link-local or multicast destination leaves by the port that owns its source address.
 func (w *Worker) Output(now time.Time, pkts []*packet.Packet) *Result {
 	w.begin(now, len(pkts))
@@ -134,6 +142,7 @@ func (w *Worker) Undeliverable(now time.Time, pkts []*packet.Packet) *Result {
 func (w *Worker) begin(now time.Time, n int) {
 	w.state = w.engine.state.Load()
 	w.clock, w.now = now, now.Sub(w.engine.epoch)
+	w.stamp = stampOf(w.now)
 	w.scratch.reset()
 	for i := range w.result.Outputs {
 		w.slots[w.result.Outputs[i].Port] = 0
@@ -141,6 +150,7 @@ func (w *Worker) begin(now time.Time, n int) {
 	}
 	r := &w.result
 	r.Outputs, r.ToHost, r.Signals, r.Neighbor = r.Outputs[:0], r.ToHost[:0], r.Signals[:0], r.Neighbor[:0]
+	r.Strangers = r.Strangers[:0]
 	r.News, r.More = false, false
 	w.count(Received, n)
 }
