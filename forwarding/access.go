@@ -82,7 +82,6 @@ func (w *Worker) serve(p *packet.Packet, h *ip6.Header, b *binding, from origin)
 // of the tunnel to the prefix's anchor. Its hop limit has been dealt with.
 func (w *Worker) toAttached(p *packet.Packet, h *ip6.Header, a *attached, from origin, tunneled bool) {
 	a.use.to.count(w.stamp, tunneled)
-	p.Neighbor = a.MobileNode
 	w.send(p, h, a.Port, h.Destination, from)
 }
 

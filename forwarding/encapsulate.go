@@ -13,10 +13,9 @@ const outerHopLimit = 64
 
 // way is how tunnel packets leave: by a port, or through another tunnel.
 type way struct {
-	port     *Port
-	nextHop  netip.Addr
-	neighbor packet.LinkAddress // of nextHop if it is attached here
-	over     *Tunnel
+	port    *Port
+	nextHop netip.Addr
+	over    *Tunnel
 	// mtu is the longest tunnel packet in octets, its header included, that gets through as far as is known.
 	mtu int
 }
@@ -38,7 +37,7 @@ func (w *Worker) resolve(t *Tunnel, depth int) (v way, reason Counter) {
 		b := to.served(s)
 		switch {
 		case b != nil && b.attached != nil:
-			id, nextHop, v.neighbor = b.attached.Port, netip.Addr{}, b.attached.MobileNode
+			id, nextHop = b.attached.Port, netip.Addr{}
 		case b != nil:
 			if depth == maxNesting {
 				return v, DropNested
@@ -134,7 +133,7 @@ func (w *Worker) tunnel(p *packet.Packet, t *Tunnel, v *way, label uint32, depth
 // transmit sends a tunnel packet that fits.
 func (w *Worker) transmit(p *packet.Packet, v *way, label uint32, depth int) {
 	if v.over == nil {
-		p.NextHop, p.Neighbor = v.nextHop, v.neighbor
+		p.NextHop = v.nextHop
 		w.emit(v.port.ID, p)
 		return
 	}

@@ -25,7 +25,7 @@ type Traffic struct {
 }
 
 // Last is when the last packet passed in either direction, to the second; zero if none has.
-func (u *Use) Last() time.Time {
+func (u Use) Last() time.Time {
 	if u.From.Last.After(u.To.Last) {
 		return u.From.Last
 	}

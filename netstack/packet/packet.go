@@ -73,8 +73,7 @@ type Packet struct {
 	// NextHop is set on the way out: the on-link IPv6 neighbour that gets the packet. A link without neighbours
 	// (TUN) ignores it.
 	NextHop netip.Addr
-	// Neighbor is set on the way in by links that have link-layer addresses: the sender's. On the way out to mobile nodes
-	// that an access link serves, it is the link-layer address of the one that NextHop is known to belong to.
+	// Neighbor is set on the way in by links that have link-layer addresses: the sender's.
 	Neighbor LinkAddress
 	// Group says that the packet came in by link-layer broadcast or multicast.
 	Group bool
