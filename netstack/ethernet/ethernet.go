@@ -3,11 +3,11 @@
 //
 // # Journey of a packet
 //
-// In: the kernel's filter passes IPv6 frames that are for this interface or for a group; a batch of them is received
-// behind their virtio and Ethernet headers; neighbour discovery goes to the neighbour table, and with all others to the
-// reader. Out: the next hop's link-layer address comes from the table without a lock; where it is not known the packet
-// waits in the table, which makes a solicitation. Super-packets leave whole where the kernel can cut them up, and are
-// cut up here behind tunnel headers.
+// In: the kernel's filter passes IPv6 frames that are for this interface, for a group, or, on an access link, for one of
+// the routers that kedge is there; a batch of them is received behind their virtio and Ethernet headers; neighbour
+// discovery goes to the neighbour table, and with all others to the reader. Out: the next hop's link-layer address comes
+// from the table without a lock; where it is not known the packet waits in the table, which makes a solicitation.
+// Super-packets leave whole where the kernel can cut them up, and are cut up here behind tunnel headers.
 //
 // # Lifetime
 //
@@ -76,10 +76,13 @@ type Link struct {
 	attached atomic.Pointer[attachment]
 	attach   chan struct{} // has a value when attached has changed
 	noUSO    atomic.Bool   // the kernel does not cut up UDP
-	counters counters
-	read     reader
-	writing  sync.Mutex
-	write    writer // guarded by writing
+	// members guards membership, and that it fits the state.
+	members    sync.Mutex
+	membership membership
+	counters   counters
+	read       reader
+	writing    sync.Mutex
+	write      writer // guarded by writing
 }
 
 var _ netstack.Link = (*Link)(nil)

@@ -528,8 +528,10 @@ func TestFilter(t *testing.T) {
 // neighbours is a table that knows everybody.
 type neighbours struct{ Neighbors }
 
-func (neighbours) Lookup(netip.Addr) (packet.LinkAddress, bool) { return packet.LinkAddress{2}, true }
-func (neighbours) Next() time.Time                              { return time.Time{} }
+func (neighbours) LinkAddresses(netip.Addr) (to, from packet.LinkAddress, known bool) {
+	return packet.LinkAddress{2}, packet.LinkAddress{}, true
+}
+func (neighbours) Next() time.Time { return time.Time{} }
 func (neighbours) Handle(time.Time, []byte, packet.LinkAddress) neighbor.Output {
 	return neighbor.Output{}
 }

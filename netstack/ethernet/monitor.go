@@ -60,18 +60,23 @@ func (l *Link) ended(b []byte) bool {
 
 // refresh looks at the interface, binds the socket to it if it is a new one, and tells Config.Changed.
 func (l *Link) refresh() {
+	l.members.Lock()
 	var s State
 	l.raw.Control(func(fd uintptr) {
 		s = queryInterface(int(fd), l.config.Interface)
 		if s.Present && s.Index != l.bound {
+			l.membership.promiscuous = 0
 			if bindSocket(int(fd), s.Index) != nil {
 				// It vanished meanwhile; the kernel will say so.
 				s = State{}
 			}
 		}
+		l.promiscuous(int(fd), s.Index)
 	})
 	l.bound = s.Index
-	if before := l.state.Swap(&s); *before != s && l.config.Changed != nil {
+	before := l.state.Swap(&s)
+	l.members.Unlock()
+	if *before != s && l.config.Changed != nil {
 		l.config.Changed(s)
 	}
 }

@@ -10,7 +10,9 @@ import (
 
 // Neighbors is what the link asks of a neighbour table; *neighbor.Table is one.
 type Neighbors interface {
-	Lookup(addr netip.Addr) (packet.LinkAddress, bool)
+	// LinkAddresses says to and from which link-layer address a packet for a next hop travels; a zero from is the
+	// interface's own. It is asked for every packet, and must not lock or allocate.
+	LinkAddresses(hop netip.Addr) (to, from packet.LinkAddress, known bool)
 	Resolve(now time.Time, addr netip.Addr, p *packet.Packet) neighbor.Output
 	Handle(now time.Time, b []byte, from packet.LinkAddress) neighbor.Output
 	Tick(now time.Time) neighbor.Output
@@ -18,10 +20,26 @@ type Neighbors interface {
 	Wake() <-chan struct{}
 }
 
+// AccessTable is a neighbour table that is several routers, each with a link-layer address of its own, to hosts that it
+// watches for; *access.Table is one. Receives and Heard are asked for every packet, and must not lock or allocate.
+type AccessTable interface {
+	Neighbors
+	// Receives reports whether a unicast link-layer address other than the interface's is one of the table's.
+	Receives(to packet.LinkAddress) bool
+	// Addresses are some for which Receives holds, all if they are not more than most. An Output with Readdressed says that
+	// they have changed.
+	Addresses(most int) []packet.LinkAddress
+	// Heard notes that a packet which is no neighbour discovery came from a host. If it is false, Stranger wants to know.
+	Heard(from packet.LinkAddress) bool
+	Stranger(now time.Time, from packet.LinkAddress) neighbor.Output
+}
+
 var _ Neighbors = (*neighbor.Table)(nil)
 
 type attachment struct {
-	table  Neighbors
+	table Neighbors
+	// access is table if it is one, else nil.
+	access AccessTable
 	report func(neighbor.Output)
 }
 
@@ -29,9 +47,11 @@ type attachment struct {
 // address, so that an interface which returns with another needs another table. The link drives the table's timers,
 // hands received messages to it and sends its frames. What else its outputs hold, undeliverable packets and events,
 // goes to report, from any goroutine that reads, writes or keeps the time; report may be nil. It may use the link, but
-// not close it.
+// not close it. For an AccessTable the link also receives frames for the table's own link-layer addresses.
 func (l *Link) Attach(table Neighbors, report func(neighbor.Output)) {
-	l.attached.Store(&attachment{table: table, report: report})
+	access, _ := table.(AccessTable)
+	l.attached.Store(&attachment{table: table, access: access, report: report})
+	l.readdress()
 	select {
 	case l.attach <- struct{}{}:
 	default:
@@ -49,6 +69,9 @@ func (l *Link) Perform(out neighbor.Output) {
 }
 
 func (l *Link) perform(a *attachment, out neighbor.Output) {
+	if out.Readdressed {
+		l.readdress() // first, since frames get answers
+	}
 	if len(out.Frames) > 0 {
 		l.sendFrames(out.Frames)
 	}

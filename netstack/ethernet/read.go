@@ -194,12 +194,22 @@ func (l *Link) accept(i int, p *packet.Packet) bool {
 	ethernet := header[packet.VirtioHeaderLength:]
 	p.Group = ethernet[0]&1 != 0
 	p.Neighbor = packet.LinkAddress(ethernet[6:12])
-	if a := l.attached.Load(); a != nil && nd.Is(p.Bytes()) {
+	a := l.attached.Load()
+	if a == nil {
+		return true
+	}
+	if to := packet.LinkAddress(ethernet[:6]); a.access != nil && !p.Group && to != l.state.Load().Address && !a.access.Receives(to) {
+		return false // the kernel's filter may know an older set of addresses, or not all
+	}
+	switch {
+	case nd.Is(p.Bytes()):
 		if packet.FinishChecksum(p) != nil {
 			l.counters.invalid.Add(1)
 			return false
 		}
 		l.perform(a, a.table.Handle(time.Now(), p.Bytes(), p.Neighbor))
+	case a.access != nil && !a.access.Heard(p.Neighbor):
+		l.perform(a, a.access.Stranger(time.Now(), p.Neighbor))
 	}
 	return true
 }

@@ -5,7 +5,6 @@ import (
 	"os"
 	"unsafe"
 
-	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
 )
 
@@ -18,17 +17,6 @@ const (
 type mmsghdr struct {
 	unix.Msghdr
 	length uint32
-}
-
-// filter passes IPv6 frames for this interface or for groups. The socket is bound to IPv6 besides, so that it is offered
-// no frame of another type, and none that the kernel sends.
-var filter = []bpf.Instruction{
-	bpf.LoadAbsolute{Off: 12, Size: 2},
-	bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: etherTypeIPv6, SkipTrue: 3},
-	bpf.LoadExtension{Num: bpf.ExtType},
-	bpf.JumpIf{Cond: bpf.JumpGreaterThan, Val: unix.PACKET_MULTICAST, SkipTrue: 1},
-	bpf.RetConstant{Val: 1 << 18},
-	bpf.RetConstant{Val: 0},
 }
 
 // openSocket makes the packet socket, which receives nothing until it is bound.
@@ -45,17 +33,8 @@ func openSocket(buffer int) (int, error) {
 }
 
 func configureSocket(fd, buffer int) error {
-	raw, err := bpf.Assemble(filter)
-	if err != nil {
+	if err := attachFilter(fd, nil); err != nil {
 		return err
-	}
-	program := make([]unix.SockFilter, len(raw))
-	for i, r := range raw {
-		program[i] = unix.SockFilter{Code: r.Op, Jt: r.Jt, Jf: r.Jf, K: r.K}
-	}
-	if err := unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER,
-		&unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]}); err != nil {
-		return os.NewSyscallError("attach filter", err)
 	}
 	// Also without Config.Offload: super-packets arrive all the same, and only this header tells how to cut them up.
 	if err := unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_VNET_HDR, 1); err != nil {
@@ -69,20 +48,6 @@ func configureSocket(fd, buffer int) error {
 		}
 	}
 	return nil
-}
-
-// bindSocket makes the socket receive from and send to the interface.
-//
-// It asks for all multicast groups instead of those in use: a home agent answers for any number of home addresses, each
-// with a solicited-node group, of which network cards hold a few dozen before they let all pass anyway, and the kernel
-// keeps a socket's groups in a list that it searches.
-func bindSocket(fd, index int) error {
-	address := &unix.SockaddrLinklayer{Protocol: networkOrder(etherTypeIPv6), Ifindex: index}
-	if err := unix.Bind(fd, address); err != nil {
-		return err
-	}
-	return unix.SetsockoptPacketMreq(fd, unix.SOL_PACKET, unix.PACKET_ADD_MEMBERSHIP,
-		&unix.PacketMreq{Ifindex: int32(index), Type: unix.PACKET_MR_ALLMULTI})
 }
 
 // networkOrder makes an integer that lies in memory most significant octet first.

@@ -76,7 +76,7 @@ func (l *Link) writeAll(a *attachment, pkts []*packet.Packet) (n int, outs []nei
 		if !hop.IsValid() {
 			hop = netip.AddrFrom16([16]byte(b[24:40]))
 		}
-		address, ok := l.lookup(a, hop)
+		address, from, ok := l.lookup(a, hop, source)
 		if !ok {
 			if a == nil {
 				l.counters.unresolved.Add(1)
@@ -91,7 +91,7 @@ func (l *Link) writeAll(a *attachment, pkts []*packet.Packet) (n int, outs []nei
 		if l.config.Offload {
 			n = packet.Coalesce(pkts)
 		}
-		l.queue(pkts[:n], address, source)
+		l.queue(pkts[:n], address, from)
 		pkts = pkts[n:]
 	}
 	l.flush()
@@ -101,16 +101,20 @@ func (l *Link) writeAll(a *attachment, pkts []*packet.Packet) (n int, outs []nei
 	return l.write.good + waiting, outs, nil
 }
 
-// lookup is the link-layer address of a next hop or group (RFC 2464 section 7).
-func (l *Link) lookup(a *attachment, hop netip.Addr) (packet.LinkAddress, bool) {
+// lookup says between which link-layer addresses a packet to a next hop or group (RFC 2464 section 7) travels.
+func (l *Link) lookup(a *attachment, hop netip.Addr, own packet.LinkAddress) (to, from packet.LinkAddress, known bool) {
 	if hop.IsMulticast() {
 		b := hop.As16()
-		return packet.LinkAddress{0x33, 0x33, b[12], b[13], b[14], b[15]}, true
+		return packet.LinkAddress{0x33, 0x33, b[12], b[13], b[14], b[15]}, own, true
 	}
 	if a == nil {
-		return packet.LinkAddress{}, false
+		return to, from, false
 	}
-	return a.table.Lookup(hop)
+	to, from, known = a.table.LinkAddresses(hop)
+	if from == (packet.LinkAddress{}) {
+		from = own
+	}
+	return to, from, known
 }
 
 // resolve leaves a packet with the neighbour table, behind all that was queued before it.
@@ -133,13 +137,17 @@ func (l *Link) sendFrames(frames []neighbor.Frame) {
 }
 
 func (l *Link) queueFrames(frames []neighbor.Frame) {
-	source := l.state.Load().Address
+	own := l.state.Load().Address
 	for _, f := range frames {
 		if f.Packet.Len() == 0 {
 			l.counters.refused.Add(1)
 			continue
 		}
-		l.queue([]*packet.Packet{f.Packet}, f.To, source)
+		from := f.From
+		if from == (packet.LinkAddress{}) {
+			from = own
+		}
+		l.queue([]*packet.Packet{f.Packet}, f.To, from)
 	}
 }
 

@@ -226,7 +226,7 @@ func (t *Table) release(n *neighbor) {
 		return
 	}
 	for _, p := range n.pending {
-		t.out.Frames = append(t.out.Frames, Frame{p, n.link})
+		t.out.Frames = append(t.out.Frames, Frame{Packet: p, To: n.link})
 	}
 	t.clearPending(n)
 	t.use(n)

@@ -97,6 +97,8 @@ type Frame struct {
 	// Packet has packet.Headroom in front and belongs to the receiver.
 	Packet *packet.Packet
 	To     packet.LinkAddress
+	// From is the source link-layer address; zero stands for the interface's own.
+	From packet.LinkAddress
 }
 
 // Output is what a call asks for, in order.
@@ -106,10 +108,13 @@ type Output struct {
 	// Unreachable with code 3 (RFC 4861 section 7.2.2).
 	Undeliverable []*packet.Packet
 	Events        []Event
+	// Readdressed says that the link-layer addresses that the interface must receive frames for have changed, which those of
+	// a Table never do.
+	Readdressed bool
 }
 
-// Event is something that happened: one of the types below.
-type Event interface{ event() }
+// Event is something that happened: one of the types below, or of those of package access.
+type Event interface{ NeighborEvent() }
 
 // NeighborReachable says that a neighbour confirmed to be reachable: its state became REACHABLE from another.
 type NeighborReachable struct {
@@ -166,17 +171,18 @@ type Redirected struct {
 	Message *nd.Redirect
 }
 
-func (NeighborReachable) event()   {}
-func (NeighborUnreachable) event() {}
-func (RouterGone) event()          {}
-func (Unique) event()              {}
-func (Duplicate) event()           {}
-func (Conflict) event()            {}
-func (Joined) event()              {}
-func (Left) event()                {}
-func (RouterAdvertised) event()    {}
-func (RouterSolicited) event()     {}
-func (Redirected) event()          {}
+// NeighborEvent makes each of these types an Event.
+func (NeighborReachable) NeighborEvent()   {}
+func (NeighborUnreachable) NeighborEvent() {}
+func (RouterGone) NeighborEvent()          {}
+func (Unique) NeighborEvent()              {}
+func (Duplicate) NeighborEvent()           {}
+func (Conflict) NeighborEvent()            {}
+func (Joined) NeighborEvent()              {}
+func (Left) NeighborEvent()                {}
+func (RouterAdvertised) NeighborEvent()    {}
+func (RouterSolicited) NeighborEvent()     {}
+func (Redirected) NeighborEvent()          {}
 
 // Counters count what was dropped and why, since the table was made.
 type Counters struct {

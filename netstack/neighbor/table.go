@@ -72,12 +72,19 @@ func (t *Table) Lookup(addr netip.Addr) (packet.LinkAddress, bool) {
 	return unpackWord(w), w&wordKnown != 0
 }
 
+// LinkAddresses is Lookup for links whose frames may leave with several link-layer addresses: these leave with the
+// interface's own, which a zero from stands for.
+func (t *Table) LinkAddresses(hop netip.Addr) (to, from packet.LinkAddress, known bool) {
+	to, known = t.Lookup(hop)
+	return to, packet.LinkAddress{}, known
+}
+
 // Resolve sends a copy of p to the neighbour addr, now if its link-layer address is known, else when it has been found
 // out. At most MaxPendingPerNeighbor packets wait for a neighbour; the oldest give way. p stays the caller's.
 func (t *Table) Resolve(now time.Time, addr netip.Addr, p *packet.Packet) Output {
 	defer t.enter(now)()
 	if link, known := t.Lookup(addr); known {
-		t.out.Frames = append(t.out.Frames, Frame{clone(p), link})
+		t.out.Frames = append(t.out.Frames, Frame{Packet: clone(p), To: link})
 		return t.finish()
 	}
 	if !unicast(addr) {
@@ -277,7 +284,7 @@ func (t *Table) send(src, dst netip.Addr, m nd.Message, to packet.LinkAddress) {
 	}
 	p := packet.New(len(b))
 	p.Set(b)
-	t.out.Frames = append(t.out.Frames, Frame{p, to})
+	t.out.Frames = append(t.out.Frames, Frame{Packet: p, To: to})
 }
 
 func (t *Table) random() uint64 {
