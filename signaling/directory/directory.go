@@ -47,6 +47,8 @@ type Machine struct {
 	byID    map[string]*MobileNode
 	proxies []*proxy
 	bySPI   map[uint32]*proxy
+	// byAddress are the DHPs by the address that they are known by.
+	byAddress map[netip.Addr]*proxy
 	// exclusive are the SPIs that belong to one mobile node, or to a DHP.
 	exclusive map[uint32]bool
 	// start makes the clock that timestamps are held against.
@@ -82,6 +84,7 @@ func New(cfg Config, now time.Time) (*Machine, error) {
 		cfg:       cfg,
 		byID:      make(map[string]*MobileNode),
 		bySPI:     make(map[uint32]*proxy),
+		byAddress: make(map[netip.Addr]*proxy),
 		exclusive: make(map[uint32]bool),
 		start:     now,
 		memory:    newMemory(cfg.MaxRemembered),
@@ -98,6 +101,7 @@ func New(cfg Config, now time.Time) (*Machine, error) {
 		p := &proxy{Proxy: c, association: cfg.Associations[c.SPI]}
 		m.proxies = append(m.proxies, p)
 		m.bySPI[c.SPI] = p
+		m.byAddress[c.Address] = p
 		m.exclusive[c.SPI] = true
 	}
 	for _, a := range cfg.Associations {

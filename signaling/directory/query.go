@@ -70,7 +70,7 @@ func (m *Machine) associationOf(identifier string, spi uint32) (auth.Association
 
 // replyTo answers an authentic query. The reply's lifetime is how long all that it says holds.
 func (m *Machine) replyTo(now time.Time, q *request, cns []*mh.CNAddress) {
-	entries, complete := m.choose(cns)
+	entries, complete := m.choose(now, cns)
 	lifetime := m.cfg.TicketLifetime
 	if !complete {
 		lifetime = min(lifetime, unknownLifetime)
@@ -117,11 +117,14 @@ func (m *Machine) replyTo(now time.Time, q *request, cns []*mh.CNAddress) {
 
 // choose finds the DHPs near cns, the best of each CN before the second best of any. complete says that each CN's best is
 // among them.
-func (m *Machine) choose(cns []*mh.CNAddress) (chosen []*entry, complete bool) {
+func (m *Machine) choose(now time.Time, cns []*mh.CNAddress) (chosen []*entry, complete bool) {
 	var near [maxCNs][]*entry
 	deepest := 0
 	for i, o := range cns {
 		near[i] = m.table.near(o.Address)
+		if p := m.byAddress[o.Address]; p != nil {
+			near[i] = m.itself(now, p, near[i])
+		}
 		deepest = max(deepest, len(near[i]))
 	}
 	complete = true
@@ -140,6 +143,18 @@ func (m *Machine) choose(cns []*mh.CNAddress) (chosen []*entry, complete bool) {
 		complete = complete && len(entries) > 0
 	}
 	return chosen, complete
+}
+
+// itself puts a DHP that is asked for by its own address before others near there, whether or not it advertises: the mobile
+// node knows it from elsewhere, by configuration or by an anycast answer, or holds addresses of it, and is after a ticket.
+func (m *Machine) itself(now time.Time, p *proxy, others []*entry) []*entry {
+	for _, e := range others {
+		if e.proxy == p {
+			return append([]*entry{e}, slices.DeleteFunc(slices.Clone(others), func(o *entry) bool { return o == e })...)
+		}
+	}
+	e := &entry{proxy: p, coverage: netip.PrefixFrom(p.Address, p.Address.BitLen()), rtt: -1, expires: now.Add(m.cfg.TicketLifetime)}
+	return append([]*entry{e}, others...)
 }
 
 // ticketFor makes the ticket by which the sender of q can speak with p.

@@ -82,6 +82,27 @@ func TestNoDHPKnown(t *testing.T) {
 	}
 }
 
+// A mobile node that knows a DHP from elsewhere gets a ticket for it by asking about its address.
+func TestDHPAskedForByItsAddress(t *testing.T) {
+	w := start(t)
+	check := func(want ...string) {
+		t.Helper()
+		d := w.ask(mh.StatusAccepted, dhp1.String())
+		if got := told(d); !slices.Equal(got, want) {
+			t.Errorf("told %v, want %v", got, want)
+		}
+		if o, ok := mh.Find[*mh.KeyTicket](d.Options); !ok || o.Address != dhp1 {
+			t.Errorf("ticket %+v", o)
+		}
+	}
+	check(dhp1.String() + " " + dhp1.String() + "/128")
+	site := netip.PrefixFrom(dhp1, 64).Masked().String()
+	w.advertise(kd2, dhp2, mh.DHPInformation{Coverage: netip.MustParsePrefix(site), Preference: 9})
+	check(dhp1.String()+" "+dhp1.String()+"/128", dhp2.String()+" "+site)
+	w.advertise(kd1, dhp1, near(site))
+	check(dhp1.String()+" "+site, dhp2.String()+" "+site)
+}
+
 func TestLongestPrefixAndBestDHP(t *testing.T) {
 	with := func(coverage string, preference, load uint8, rtt time.Duration) mh.DHPInformation {
 		return mh.DHPInformation{Coverage: netip.MustParsePrefix(coverage), Preference: preference, Load: load, RTT: rtt}

@@ -245,8 +245,11 @@ func (m *Machine) learnReply(now time.Time, q *query, told []*mh.DHPInformation,
 	m.takeTickets(now, reply)
 	for _, w := range q.wishes {
 		covered := slices.ContainsFunc(told, func(o *mh.DHPInformation) bool { return o.Coverage.Contains(w.address) })
+		known, _ := m.region(w.address)
 		switch {
 		case covered, w.renewal:
+		case known != nil && len(known.near) > 0:
+			// What the operator has said, or somebody before, stands.
 		case len(told) >= maxTold && len(q.wishes) > 1:
 			m.ask(wish{address: w.address, alone: true})
 		default:

@@ -34,6 +34,12 @@ func (m *Machine) reconcileHints(now time.Time) {
 			m.transmitRequest(now, r)
 		}
 	}
+	// Connections of an earlier run that use an address of the host's go on, whether or not anything is known yet of where to.
+	for _, a := range m.anchors {
+		if a.host && a.restored && a.usable() && a.region.Bits() > 0 && !m.hintedFor(a.region) {
+			want[hint{a.address, a.region}] = true
+		}
+	}
 	var gone, come []hint
 	for h := range m.hinted {
 		if !want[h] {
@@ -55,6 +61,16 @@ func (m *Machine) reconcileHints(now time.Time) {
 		m.hinted[h] = true
 		m.emit(signaling.Hint{Address: h.address, Prefix: h.prefix})
 	}
+}
+
+// hintedFor says whether it is known which DHP's address is best for a prefix.
+func (m *Machine) hintedFor(prefix netip.Prefix) bool {
+	for c := range m.published {
+		if c.prefix == prefix && m.cfg.Profiles[c.profile].Class == SessionLasting {
+			return true
+		}
+	}
+	return false
 }
 
 func (h hint) compare(o hint) int {

@@ -75,21 +75,3 @@ func TestProxyUnreachableAtMove(t *testing.T) {
 		x.finish()
 	}
 }
-
-// A proxy that the mobile node's operator has named. The home agent, which knows no better one, issues the ticket for it.
-func TestConfiguredProxy(t *testing.T) {
-	t.Parallel()
-	n := newFlowNetwork(newNetwork(t))
-	w := &flowWorld{network: n}
-	w.ha = n.directoryAgent(directoryAgent{})
-	w.dhp1, w.dhp2 = n.homeProxy(1, homeProxy{coverage: []netip.Prefix{region1, region2}}), n.homeProxy(2, homeProxy{})
-	w.ha.listed(3)
-	w.mn = n.flowNode("mn", flowNode{sections: "[[dmipv6.proxy]]\naddress = \"" + homeProxy1.String() + "\"\ncoverage = [\"" + single(correspondent2).String() + "\"]\n"})
-	w.mn.state("registered", access1Prefix)
-	s := connect(t, n.nodes["mn"], anyAddress, n.nodes["cn2"], correspondent2)
-	s.seenAs(pool1, home)
-	if d := w.mn.why(w.mn.flowOf(s)).Decision; d == nil || d.Anchor != homeProxy1 {
-		t.Errorf("the decision is %+v", d)
-	}
-	s.finish()
-}
