@@ -83,7 +83,12 @@ func (m *Machine) ask(w wish) bool {
 	if len(d.queue) >= maxQueue {
 		return false
 	}
-	d.queue = append(d.queue, w)
+	// Tickets first, and then the latest: a flow that has waited long has been let go when its turn comes.
+	i := 0
+	for !w.renewal && i < len(d.queue) && d.queue[i].renewal {
+		i++
+	}
+	d.queue = slices.Insert(d.queue, i, w)
 	return true
 }
 
