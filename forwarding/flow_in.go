@@ -24,6 +24,16 @@ func (w *Worker) flowIn(p *packet.Packet, h *ip6.Header, t *Tunnel) bool {
 		return w.flowInTranslated(w.state.flows.table.Lookup(&k), p, h, t)
 	case flow.LaterFragment:
 		f := w.fragmentOf(p, h)
+		if translated && f == nil {
+			// It may have overtaken the first one, which another worker may have seen. All flows of the address have the same
+			// local one, and without the first fragment, which is judged, nobody makes anything of this one.
+			if !translate.Destination(p, h, w.state.flows.home) {
+				w.drop(DropNotTranslated)
+				return false
+			}
+			w.count(TranslatedIn, 1)
+			return true
+		}
 		if translated {
 			return w.flowInTranslated(f, p, h, t)
 		}

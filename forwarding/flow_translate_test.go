@@ -66,12 +66,24 @@ func TestTranslatedFragments(t *testing.T) {
 	}
 }
 
-// A later fragment to an address for translation has nothing to go by without the first, and nobody is told.
-func TestTranslatedFragmentAlone(t *testing.T) {
+// A later fragment may overtake the first, which shows what it is of, or reach another worker: it goes to the host, which
+// makes nothing of it without the first.
+func TestTranslatedFragmentsOutOfOrder(t *testing.T) {
 	e, w := translatingNode(t)
 	one(t, process(w, tunPort, udp(h1, cn, 10)), ethPort)
-	f := cut(answer(udp(cn, d1, 3000)), 1200)[1]
-	wantDrop(t, e, process(w, ethPort, tunnelled(0, dhp1, c1, f)), DropFlowUnknown)
+	fragments := cut(answer(udp(cn, d1, 3000)), 1200)
+	var came [][]byte
+	for i := range fragments {
+		f := fragments[len(fragments)-1-i]
+		came = append([][]byte{one(t, process(e.NewWorker(), ethPort, tunnelled(0, dhp1, c1, f)), tunPort)}, came...)
+	}
+	if got, want := join(came), answer(udp(cn, h1, 3000)); !bytes.Equal(got, want) {
+		t.Errorf("to the host\n%x, want\n%x", got, want)
+	}
+	// Of a flow that nobody knows it is the first that is refused.
+	stray := answer(udp(cn, d1, 3000))
+	stray[41]++
+	wantDrop(t, e, process(w, ethPort, tunnelled(0, dhp1, c1, cut(stray, 1200)[0])), DropFlowUnknown)
 }
 
 func TestTranslatedSuperPackets(t *testing.T) {
