@@ -15,9 +15,10 @@
 //	Anchored Prefix (65), Home Network Prefix (22) or Previous MAAR (67)
 //	[DLIF Link-Local Address (69)]   of the router that the anchor of that prefix is to the mobile node, in fe80::/64
 //	[DLIF Link-Layer Address (70)]   at most 8 octets
-//	[Local Prefix (66) ...]          at most 8, reachable by that anchor alone
+//	[Local Prefix (66) ...]          at most 4, reachable by that anchor alone
 //
-// 66, 69 and 70 belong to the last 65, 22 or 67 before them.
+// 66, 69 and 70 belong to the last 65, 22 or 67 before them. A MAAR registers at most 4 prefixes. Where a message would become longer
+// than 2048 octets its Local Prefix options are left out.
 //
 // Lifetimes of 0 end, others register. Every message ends with
 //
@@ -70,6 +71,8 @@
 //   - Handoff, proxy: at once, all of them.
 //   - No P-MAAR: at once.
 //
+// A copy of a MAAR's latest PBU about a mobile node gets no PBA.
+//
 // A Previous MAAR that is the receiver itself has a prefix that it anchored earlier and did not list: it may take it up again.
 // Refusals repeat the PBU's Anchored Prefix options, or have one of ::/0.
 //
@@ -82,7 +85,7 @@
 //	[Mobile Node Link-layer Identifier]                 the S-MAAR's
 //	[Serving MAAR (68)]                                 always if the lifetime is not 0; if it is, when there is an S-MAAR
 //
-// Its Sequence Number is that of the S-MAAR's PBU, in retransmissions too; what orders those of one CMD for one mobile node is
+// Its Sequence Number is that of the S-MAAR's latest PBU, in retransmissions too; what orders those of one CMD for one mobile node is
 // their MESG-ID. A MAAR that has forgotten a prefix takes it up again from the group, unless another mobile node has it now. The
 // CMD never names the receiver as Serving MAAR. With a lifetime of 0 it also goes to the S-MAAR, if the session is removed by
 // an operator.
