@@ -211,12 +211,17 @@ func (l *lender) boot() {
 	c := l.w.c
 	// Without a store an address may be lent to another while its first holder does not know yet, if chance has it: then the
 	// pool is large.
-	pool := (placeProxy + place(l.number)).address(1, 0)
-	bits := 64
-	if c.kept {
-		bits = 120
+	here := placeProxy + place(l.number)
+	pool := homeproxy.Pool{Prefix: netip.PrefixFrom(here.address(1, 0), 64), Lend: 128}
+	switch {
+	case c.delegated && c.kept:
+		pool = homeproxy.Pool{Prefix: netip.PrefixFrom(here.address(0x100, 0), 56), Lend: 64}
+	case c.delegated:
+		pool = homeproxy.Pool{Prefix: netip.PrefixFrom(here.address(0x8000, 0), 49), Lend: 64}
+	case c.kept:
+		pool.Prefix = netip.PrefixFrom(here.address(1, 0), 120)
 	}
-	cfg := homeproxy.Config{Address: l.address, Pools: []homeproxy.Pool{{Prefix: netip.PrefixFrom(pool, bits), Lend: 128}},
+	cfg := homeproxy.Config{Address: l.address, Pools: []homeproxy.Pool{pool},
 		HomeAgents:   []homeproxy.HomeAgent{{Address: agentAddr, SPI: kd(l.number).SPI}},
 		Associations: map[uint32]auth.Association{kd(l.number).SPI: kd(l.number)}, MaxLifetime: 10 * time.Minute, Quarantine: c.quarantine,
 		AdvertisementInterval: c.advertised, AdvertisementLifetime: 3 * c.advertised, MaxBindings: 10000, Anycast: c.anycast,

@@ -322,7 +322,7 @@ func weatherOf(seed uint64) weather {
 	w := weather{seed: seed, mobiles: 1 + r.IntN(3), proxies: 1 + r.IntN(4), overlap: coin(),
 		near: time.Millisecond + ms(20), far: ms(100), jitter: ms(100), lag: ms(5), skew: time.Duration(r.IntN(4)) * time.Second,
 		loss: [...]float64{0, 0.05, 0.2, 0.5}[r.IntN(4)], double: [...]float64{0, 0.1, 0.5}[r.IntN(3)],
-		kept: coin(), stored: coin(), physical: r.IntN(3) == 0, hints: r.IntN(3) == 0, anycast: r.IntN(3) == 0, static: r.IntN(4) == 0,
+		kept: coin(), stored: coin(), physical: r.IntN(3) == 0, hints: r.IntN(3) == 0, anycast: r.IntN(3) == 0, static: r.IntN(4) == 0, delegated: r.IntN(4) == 0,
 		lifetime:   [...]time.Duration{20 * time.Second, time.Minute, 5 * time.Minute}[r.IntN(3)],
 		tickets:    [...]time.Duration{0, 5 * time.Minute, time.Hour}[r.IntN(3)],
 		quarantine: [...]time.Duration{0, 30 * time.Second, 5 * time.Minute}[r.IntN(3)],

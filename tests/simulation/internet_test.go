@@ -34,9 +34,11 @@ type weather struct {
 	kept, stored bool
 	// physical has a home link that mobile nodes can come to.
 	physical, hints, anycast, static bool
-	lifetime, tickets, quarantine    time.Duration
-	advertised, idle, graceful       time.Duration
-	maxAnchors                       int
+	// delegated has DHPs lend prefixes of 64 bits rather than addresses.
+	delegated                     bool
+	lifetime, tickets, quarantine time.Duration
+	advertised, idle, graceful    time.Duration
+	maxAnchors                    int
 	// beat is how often each flow sends a packet; 0 is never.
 	beat time.Duration
 }

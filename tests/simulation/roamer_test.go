@@ -104,7 +104,7 @@ func (m *roamer) boot() {
 	random := func() uint16 { return uint16(m.w.rng.Uint32()) }
 	cfg := dmipv6.Config{HomeAddress: m.home, Identifier: identifier(m.number), Association: &a, Profiles: profiles, UseHomeAgent: true,
 		Anycast: c.anycast, Lifetime: c.lifetime, HoldTime: holdTime, IdleTime: c.idle, GracefulTime: c.graceful, Hints: c.hints,
-		MaxAnchors: c.maxAnchors, Random: random}
+		MaxAnchors: c.maxAnchors, Delegated: c.delegated, Random: random}
 	if c.static {
 		cfg.Proxies = []dmipv6.Proxy{{Address: proxyAddress(0), Coverage: []netip.Prefix{region(0)}}}
 	}
@@ -197,14 +197,14 @@ func (m *roamer) carryOut(effect signaling.Effect) {
 		}
 		w.echo(&m.host, x)
 	case signaling.Bind:
-		a := x.Home.Addr()
+		a := m.within(x.Home)
 		m.mustHold(a, x)
 		if !x.Native && !m.owns(x.Local) {
 			w.fatal("%s has a tunnel from %v, which it does not have", m.name, x.Local)
 		}
 		m.bound[a] = x
 	case signaling.Unbind:
-		delete(m.bound, x.Home.Addr())
+		delete(m.bound, m.within(x.Home))
 	case signaling.Defend:
 		m.defends = true
 	case signaling.Undefend:
@@ -246,6 +246,18 @@ func (m *roamer) carryOut(effect signaling.Effect) {
 	case signaling.Release:
 		m.release(x.Address)
 	}
+}
+
+// within is the address of this node that a prefix was bound for; the prefix's own if there is none.
+func (m *roamer) within(p netip.Prefix) netip.Addr {
+	if p.Bits() < 128 {
+		for a := range m.held {
+			if p.Contains(a) {
+				return a
+			}
+		}
+	}
+	return p.Addr()
 }
 
 func (m *roamer) mustHold(a netip.Addr, why any) {

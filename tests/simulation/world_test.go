@@ -1,6 +1,8 @@
-// Package simulation plays a mobile node (movement detection and registration) and a home agent against each other in
-// virtual time, over a network that delays, reorders, loses and doubles what they send, while the mobile node moves, links
-// fail, nodes crash and clocks are set.
+// Package simulation plays protocol machines against each other in virtual time, over a network that delays, reorders, loses
+// and doubles what they send, while mobile nodes move, links fail, nodes crash and clocks are set.
+//
+// A world has one mobile node (movement detection and registration) and its home agent. An internet has several mobile nodes
+// with service flows, their home agent with its directory, and DHPs near correspondents; it is told where uplinks are.
 package simulation
 
 import (
