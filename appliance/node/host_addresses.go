@@ -2,6 +2,7 @@ package node
 
 import (
 	"net/netip"
+	"slices"
 	"sync"
 
 	"kedge/forwarding/flow"
@@ -20,9 +21,21 @@ type hostAddresses struct {
 	done sync.WaitGroup
 
 	// For the goroutine alone.
-	addresses map[netip.Addr]kernel.Changes
-	routes    map[signaling.Hint]*kernel.Change
+	addresses map[netip.Addr]hostAddress
+	// left are the rules of addresses that were released: sockets may still have them, and what they send has to go into the
+	// TUN device, which drops it.
+	left   []hostAddress
+	routes map[signaling.Hint]*kernel.Change
 }
+
+// hostAddress is what was asked of the kernel for one address.
+type hostAddress struct {
+	netip.Addr
+	address, rule *kernel.Change
+}
+
+// maxLeft bounds the rules that are kept for released addresses.
+const maxLeft = 64
 
 // hostBacklog is how many changes may wait before whoever asks has to.
 const hostBacklog = 1024
@@ -30,7 +43,7 @@ const hostBacklog = 1024
 func newHostAddresses(n *Node) *hostAddresses {
 	h := &hostAddresses{
 		node: n, held: map[netip.Addr]map[netip.Prefix]bool{}, work: make(chan func(), hostBacklog),
-		addresses: map[netip.Addr]kernel.Changes{}, routes: map[signaling.Hint]*kernel.Change{},
+		addresses: map[netip.Addr]hostAddress{}, routes: map[signaling.Hint]*kernel.Change{},
 	}
 	h.done.Go(func() {
 		for f := range h.work {
@@ -63,13 +76,17 @@ func (h *hostAddresses) hint(e signaling.Hint) {
 
 func (h *hostAddresses) hintNow(e signaling.Hint) {
 	tun, mtu := h.node.cfg.TUN.Name, max(h.node.cfg.TUN.MTU-tunnelOverhead, 1280)
-	if h.addresses[e.Address] == nil {
-		changes, err := kernel.HostAddress{TUN: tun, Address: e.Address}.Apply(h.node.journal)
+	if _, held := h.addresses[e.Address]; !held {
+		if i := slices.IndexFunc(h.left, func(a hostAddress) bool { return a.Addr == e.Address }); i >= 0 {
+			_ = h.left[i].rule.Undo()
+			h.left = slices.Delete(h.left, i, i+1)
+		}
+		address, rule, err := kernel.HostAddress{TUN: tun, Address: e.Address}.Apply(h.node.journal)
 		if err != nil {
 			h.node.log.Warn("programs will not use an address", "address", e.Address, "error", err)
 			return
 		}
-		h.addresses[e.Address] = changes
+		h.addresses[e.Address] = hostAddress{e.Address, address, rule}
 	}
 	change, err := kernel.Hint{TUN: tun, Address: e.Address, Prefix: e.Prefix, MTU: mtu}.Apply(h.node.journal)
 	if err != nil {
@@ -99,10 +116,18 @@ func (h *hostAddresses) release(a netip.Addr) {
 		for p := range prefixes {
 			h.dropRoute(signaling.Hint{Address: a, Prefix: p})
 		}
-		if err := h.addresses[a].Undo(); err != nil {
+		held, ok := h.addresses[a]
+		if !ok {
+			return
+		}
+		if err := held.address.Undo(); err != nil {
 			h.node.log.Warn("address of the host", "address", a, "error", err)
 		}
 		delete(h.addresses, a)
+		if h.left = append(h.left, held); len(h.left) > maxLeft {
+			_ = h.left[0].rule.Undo()
+			h.left = h.left[1:]
+		}
 	}
 }
 
@@ -110,13 +135,13 @@ func (h *hostAddresses) release(a netip.Addr) {
 func (h *hostAddresses) again() {
 	h.work <- func() {
 		addresses, routes := h.addresses, h.routes
-		h.addresses, h.routes = map[netip.Addr]kernel.Changes{}, map[signaling.Hint]*kernel.Change{}
+		h.addresses, h.routes = map[netip.Addr]hostAddress{}, map[signaling.Hint]*kernel.Change{}
 		// They went with the device, but the rules did not, and the journal has to know.
 		for _, change := range routes {
 			_ = change.Undo()
 		}
-		for _, changes := range addresses {
-			_ = changes.Undo()
+		for _, a := range addresses {
+			_ = kernel.Changes{a.rule, a.address}.Undo()
 		}
 		for e := range routes {
 			h.hintNow(e)

@@ -23,18 +23,18 @@ type HostAddress struct {
 	Table uint32
 }
 
-// Apply makes the changes, as Steering.Apply does. Its hints are to be undone before it: the kernel takes the address out
-// of their routes, and their sockets would get the home address.
-func (h HostAddress) Apply(j *Journal) (Changes, error) {
-	address, err := j.SetSourceAddress(h.TUN, h.Address)
-	if err != nil {
-		return nil, err
+// Apply makes the changes, as Steering.Apply does: the address, and the rule. Its hints are to be undone before it: the
+// kernel takes the address out of their routes, and their sockets would get the home address. Sockets that have the address
+// go on sending with it when it is gone; as long as the rule is there that goes into the TUN, else by the host's routes.
+func (h HostAddress) Apply(j *Journal) (address, rule *Change, err error) {
+	if address, err = j.SetSourceAddress(h.TUN, h.Address); err != nil {
+		return nil, nil, err
 	}
-	rule, err := j.AddRule(Rule{Priority: homePriority, From: netip.PrefixFrom(h.Address, 128), Table: tableOr(h.Table)})
+	rule, err = j.AddRule(Rule{Priority: homePriority, From: netip.PrefixFrom(h.Address, 128), Table: tableOr(h.Table)})
 	if err != nil {
-		return nil, errors.Join(err, address.Undo())
+		return nil, nil, errors.Join(err, address.Undo())
 	}
-	return Changes{address, rule}, nil
+	return address, rule, nil
 }
 
 // Hint has new sockets that connect to a prefix choose a HostAddress, which must have been applied, unless they are bound

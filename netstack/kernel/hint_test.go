@@ -18,10 +18,11 @@ func TestHint(t *testing.T) {
 		t.Fatal(err)
 	}
 	steered := state(t)
-	held, err := HostAddress{TUN: "kt7-tun", Address: distributed}.Apply(j)
+	address, rule, err := HostAddress{TUN: "kt7-tun", Address: distributed}.Apply(j)
 	if err != nil {
 		t.Fatal(err)
 	}
+	held := Changes{address, rule}
 	holding := state(t)
 	check := func(name string, p program, remote, wantDevice string, want netip.Addr) {
 		t.Helper()
@@ -85,7 +86,7 @@ func TestSourceAddressIsDeprecated(t *testing.T) {
 	inNamespace(t)
 	link := device(t, "kt7-tun")
 	j := openJournal(t)
-	if _, err := (HostAddress{TUN: "kt7-tun", Address: distributed}).Apply(j); err != nil {
+	if _, _, err := (HostAddress{TUN: "kt7-tun", Address: distributed}).Apply(j); err != nil {
 		t.Fatal(err)
 	}
 	all, err := netlink.AddrList(link, netlink.FAMILY_V6)
@@ -96,11 +97,11 @@ func TestSourceAddressIsDeprecated(t *testing.T) {
 	if i < 0 || all[i].Flags&unix.IFA_F_DEPRECATED == 0 || all[i].ValidLft < 1<<31-100 || all[i].PreferedLft != 0 {
 		t.Errorf("addresses: %+v", all)
 	}
-	if _, err := (HostAddress{TUN: "kt7-none", Address: distributed}).Apply(j); !errors.Is(err, ErrNoLink) {
+	if _, _, err := (HostAddress{TUN: "kt7-none", Address: distributed}).Apply(j); !errors.Is(err, ErrNoLink) {
 		t.Errorf("%v, want ErrNoLink", err)
 	}
 	// The rule is there: the address is not kept without it.
-	if _, err := (HostAddress{TUN: "kt7-tun-p", Address: distributed}).Apply(j); !errors.Is(err, ErrExists) {
+	if _, _, err := (HostAddress{TUN: "kt7-tun-p", Address: distributed}).Apply(j); !errors.Is(err, ErrExists) {
 		t.Errorf("%v, want ErrExists", err)
 	}
 	if got, want := len(j.Pending()), 2; got != want {
@@ -165,7 +166,7 @@ func TestConnectionWhoseAddressIsWithdrawn(t *testing.T) {
 	if _, err := (Steering{TUN: "kt7-tun", Home: home, Destinations: prefixes("::/0")}).Apply(j); err != nil {
 		t.Fatal(err)
 	}
-	held, err := HostAddress{TUN: "kt7-tun", Address: distributed}.Apply(j)
+	held, _, err := HostAddress{TUN: "kt7-tun", Address: distributed}.Apply(j)
 	if err != nil {
 		t.Fatal(err)
 	}

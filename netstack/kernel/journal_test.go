@@ -39,7 +39,8 @@ func changeEverything(j *Journal) error {
 	try(j.AddBlackhole(netip.MustParseAddr("2001:db8:20::5")))
 	try(j.SetSysctl("net/ipv6/conf/all/forwarding", "1"))
 	try(Steering{TUN: "kt7-tun", Home: home, Destinations: []netip.Prefix{netip.MustParsePrefix("::/0")}, Policy: somePolicy, MTU: 1400}.Apply(j))
-	try(HostAddress{TUN: "kt7-tun", Address: distributed}.Apply(j))
+	address, _, err := HostAddress{TUN: "kt7-tun", Address: distributed}.Apply(j)
+	try(address, err)
 	for _, prefix := range []string{"2001:db8:5::/48", "::/0"} {
 		try(Hint{TUN: "kt7-tun", Address: distributed, Prefix: netip.MustParsePrefix(prefix), MTU: 1400}.Apply(j))
 	}

@@ -16,6 +16,7 @@ const (
 	firstPolicyPriority = 101
 	lastPolicyPriority  = 117
 	onLinkPriority      = 118
+	ownPriority         = 119
 	destinationPriority = 120
 )
 
@@ -24,6 +25,8 @@ var (
 	linkLocal = netip.MustParsePrefix("fe80::/10")
 	multicast = netip.MustParsePrefix("ff00::/8")
 	global    = netip.MustParsePrefix("2000::/3")
+
+	uniqueLocal = netip.MustParsePrefix("fc00::/7")
 )
 
 // Steering sends what programs of a mobile node's host emit into the TUN device: all that has the home address as its
@@ -34,7 +37,11 @@ var (
 //	rule add pref 100 from <home> lookup <table> proto 107
 //	rule add pref 101 to 117 iif lo … lookup main | goto …   (see PolicyRule)
 //	rule add pref 118 lookup main suppress_prefixlength 0 proto 107
+//	rule add pref 119 iif lo from 2000::/3 lookup main proto 107
 //	rule add pref 120 to <destination> lookup <table> proto 107
+//
+// The rule at 119 lets sockets that have an address of the host's own keep it, and fc00::/7 has one like it: without it their
+// packets would go into the TUN, which takes none but the home address's. A socket without an address passes it by.
 //
 // The rule at 118 is there only if a destination takes in all global addresses: on-link neighbours and whatever else the
 // host has a route for, other than a default route, then stay out. Link-local and multicast destinations never match: a
@@ -89,7 +96,7 @@ func (s Steering) ApplyHome(j *Journal) (Changes, error) {
 // What of the policy it leaves out, Unexpressed tells.
 func (s Steering) ApplyDestinations(j *Journal) (Changes, error) {
 	rules := s.rules(tableOr(s.Table))
-	if slices.ContainsFunc(rules, func(r Rule) bool { return r.Interface != "" }) {
+	if slices.ContainsFunc(rules, func(r Rule) bool { return r.Priority <= lastPolicyPriority }) {
 		if err := supportsSelectors(); err != nil {
 			return nil, err
 		}
@@ -125,7 +132,13 @@ func (s Steering) rules(table uint32) []Rule {
 		destinations = append(destinations, without(d.Masked(), linkLocal, multicast)...)
 	}
 	slices.SortFunc(destinations, netip.Prefix.Compare)
-	for _, d := range slices.Compact(destinations) {
+	destinations = slices.Compact(destinations)
+	if len(destinations) > 0 {
+		for _, own := range []netip.Prefix{global, uniqueLocal} {
+			rules = append(rules, Rule{Priority: ownPriority, Interface: "lo", From: own, Table: mainTable})
+		}
+	}
+	for _, d := range destinations {
 		rules = append(rules, Rule{Priority: destinationPriority, To: d, Table: table})
 	}
 	// These come last and go first, so that what they go on with is there.

@@ -22,7 +22,10 @@ func prefixes(texts ...string) []netip.Prefix {
 func TestRulesOfSteering(t *testing.T) {
 	onLink := Rule{Priority: 118, Table: 254, SuppressDefault: true}
 	to := func(texts ...string) []Rule {
-		var rules []Rule
+		rules := []Rule{
+			{Priority: 119, Interface: "lo", From: netip.MustParsePrefix("2000::/3"), Table: 254},
+			{Priority: 119, Interface: "lo", From: netip.MustParsePrefix("fc00::/7"), Table: 254},
+		}
 		for _, p := range prefixes(texts...) {
 			rules = append(rules, Rule{Priority: 120, To: p, Table: 107})
 		}
@@ -97,8 +100,14 @@ func TestSteering(t *testing.T) {
 		t.Fatal(err)
 	}
 	ours := slices.DeleteFunc(rules, func(r netlink.Rule) bool { return r.Protocol != Protocol })
-	if len(ours) != 2 {
-		t.Errorf("%d rules with kedge's number, want 2", len(ours))
+	if len(ours) != 4 {
+		t.Errorf("%d rules with kedge's number, want 4", len(ours))
+	}
+	for source, want := range map[netip.Addr]int{own.Addr(): upIndex, home: tunIndex} {
+		bound, err := netlink.RouteGetWithOptions(net.ParseIP("2001:db8:5::1"), &netlink.RouteGetOptions{SrcAddr: source.AsSlice()})
+		if err != nil || bound[0].LinkIndex != want {
+			t.Errorf("bound to %v: %v, %v; want interface %d", source, bound, err, want)
+		}
 	}
 	if _, err := someDestinations.Apply(j); !errors.Is(err, ErrExists) {
 		t.Errorf("applying it twice: %v, want ErrExists", err)
