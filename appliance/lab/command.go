@@ -27,15 +27,16 @@ func Command() *cobra.Command {
 		Long: `Run a network of kedge nodes in network namespaces, with real TCP and UDP traffic, as a lab file describes it:
 its topology, impairments, traffic, moves, and what must hold at the end. Exits 0 only if that holds.
 Needs root, or user namespaces and a /dev/net/tun that the user may open. Leaves nothing behind but its reports.`,
-		Example: "  kedge lab handoff\n  kedge lab handoff --moves 20\n  kedge lab throughput\n  kedge lab ./mine.toml",
+		Example: "  kedge lab handoff\n  kedge lab handoff --moves 20\n  kedge lab throughput\n  kedge lab maar --cmd-mode relay\n  kedge lab maar --figures\n  kedge lab ./mine.toml",
 		Args:    cobra.ExactArgs(1),
 		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 			return Names(), cobra.ShellCompDirectiveDefault
 		},
-		RunE: func(_ *cobra.Command, args []string) error { return runOuter(args[0], opt) },
+		RunE: func(_ *cobra.Command, args []string) error { return runAll(args[0], opt) },
 	}
 	cmd.Flags().IntVar(&opt.foreignMoves, "moves", 0, "go on moving until there were so many moves between foreign links")
 	cmd.Flags().IntVar(&opt.rounds, "rounds", 0, "rounds of throughput measurement (default as the lab file says)")
+	cmd.Flags().BoolVar(&opt.figures, "figures", false, "run with every value that the lab file has for a series of figures")
 	cmd.AddCommand(listCommand(), upCommand(&opt), downCommand(), execCommand(), moveCommand(), innerCommand(), enterCommandLine())
 	runFlags(cmd, &opt)
 	return cmd
@@ -44,6 +45,9 @@ Needs root, or user namespaces and a /dev/net/tun that the user may open. Leaves
 func runFlags(cmd *cobra.Command, opt *options) {
 	cmd.Flags().StringVarP(&opt.output, "output", "o", "", "directory for report, captures and logs (default out/lab/NAME-TIME)")
 	cmd.Flags().StringVar(&opt.policy, "advertise", "", "how often routers advertise, fast or rfc4861 (default as the lab file says)")
+	cmd.Flags().StringArrayVar(&opt.set, "set", nil, "a variable of the lab file, NAME=VALUE (default: the lab runs once with each of its values)")
+	cmd.Flags().StringVar(&opt.mode, "cmd-mode", "", "the same as --set cmd-mode=MODE: relay, locator or proxy")
+	cmd.Flags().StringVar(&opt.delay, "cmd-delay", "", "the same as --set cmd-delay=DELAY: one way, to the central mobility database")
 	cmd.Flags().BoolVar(&opt.noCapture, "no-capture", false, "write no pcapng files")
 }
 

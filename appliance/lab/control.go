@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"kedge/appliance/lab/topology"
 )
 
 // request is what a command asks of a lab that is up: one JSON object, for exec with the descriptors of standard input,
@@ -151,7 +153,7 @@ func (s *session) answer(ctx context.Context, c *net.UnixConn, down func()) (las
 		defer down()
 		lasting = true
 	case "move":
-		_, _, err = s.network.move(r.Node, r.Interface, r.To, func() {})
+		_, _, err = s.network.move(topology.Move{Node: r.Node, Interface: r.Interface, To: r.To})
 	case "exec":
 		answer.Exit, err = s.execute(ctx, c, r, files)
 	default:

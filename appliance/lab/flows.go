@@ -138,7 +138,10 @@ func (s *session) startFlows(ctx context.Context) (*flows, error) {
 		}
 		f.probes = append(f.probes, &runningProbe{spec: p, running: running})
 	}
-	return f, s.startServices(ctx, f)
+	if err := s.startEchoes(ctx, f); err != nil {
+		return f, err
+	}
+	return f, s.startServices(ctx, f, 0)
 }
 
 // endFlows ends all traffic and keeps what it has seen. Moves are measured up to end.

@@ -21,7 +21,9 @@ import (
 // order is what the outer process tells the inner one, on file descriptor orderFD. While the outer process lives the
 // descriptor stays open; with its end an attached inner process ends too.
 type order struct {
-	Lab          *topology.Lab
+	Lab *topology.Lab
+	// Part says that others show the report.
+	Part         bool
 	ForeignMoves int
 	// Up keeps the lab up, without traffic, for commands on listenerFD. It says "up" or an error on readyFD.
 	Up       bool
@@ -70,8 +72,13 @@ func inner() error {
 		return err
 	}
 	result.Command, result.Rootless, result.Favoured = o.Command, o.Rootless, favoured
-	if err := errors.Join(save(result), events.save("events.jsonl"), result.Text(os.Stdout)); err != nil {
+	if err := errors.Join(save(result), events.save("events.jsonl")); err != nil {
 		return err
+	}
+	if !o.Part {
+		if err := result.Text(os.Stdout); err != nil {
+			return err
+		}
 	}
 	switch {
 	case result.Interrupted:

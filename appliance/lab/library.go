@@ -4,7 +4,9 @@ import (
 	"embed"
 	"fmt"
 	"io/fs"
+	"os"
 	"path"
+	"path/filepath"
 	"strings"
 
 	"kedge/appliance/lab/topology"
@@ -27,20 +29,39 @@ func Names() []string {
 }
 
 // Open reads the lab of that name or, if the name ends in .toml, the lab file at that path.
-func Open(name string) (*topology.Lab, error) {
-	if strings.HasSuffix(name, ".toml") {
-		return topology.Load(name)
-	}
-	file := path.Join("labs", name+".toml")
-	text, err := library.ReadFile(file)
+// Variables that are not among the settings have the first of their values.
+func Open(name string, settings ...topology.Setting) (*topology.Lab, error) {
+	file, text, err := source(name)
 	if err != nil {
-		return nil, fmt.Errorf("there is no lab %q; there are %s, or give the path of a .toml file", name, strings.Join(Names(), ", "))
+		return nil, err
 	}
-	lab, err := topology.Parse(file, text)
+	lab, err := topology.Parse(file, text, settings...)
 	if err == nil && lab.Name == "" {
-		lab.Name = name
+		lab.Name = strings.TrimSuffix(filepath.Base(file), ".toml")
 	}
 	return lab, err
+}
+
+// variablesOf are the variables of a lab.
+func variablesOf(name string) ([]topology.Variable, error) {
+	file, text, err := source(name)
+	if err != nil {
+		return nil, err
+	}
+	return topology.Variables(file, text)
+}
+
+// source is a lab's file.
+func source(name string) (file string, text []byte, err error) {
+	if strings.HasSuffix(name, ".toml") {
+		text, err = os.ReadFile(name)
+		return name, text, err
+	}
+	file = path.Join("labs", name+".toml")
+	if text, err = library.ReadFile(file); err != nil {
+		err = fmt.Errorf("there is no lab %q; there are %s, or give the path of a .toml file", name, strings.Join(Names(), ", "))
+	}
+	return file, text, err
 }
 
 // needTUN reports whether the lab has TUN or TAP devices.

@@ -3,10 +3,12 @@ package lab
 import (
 	"context"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
+	"time"
 
 	"kedge/appliance/lab/advertise"
 	"kedge/appliance/lab/space"
@@ -90,6 +92,9 @@ func (n *network) addNode(spec *topology.Node) error {
 		{"net.ipv6.conf.all.accept_ra", "0"},
 		{"net.ipv6.conf.default.accept_ra", "0"},
 	}
+	if spec.Unmodified {
+		settings = nil
+	}
 	if spec.Kind == topology.RouterKind {
 		settings = append(settings, [2]string{"net.ipv6.conf.all.forwarding", "1"})
 	}
@@ -144,7 +149,9 @@ func impairment(i topology.Impairment) wire.Impairment {
 func (n *network) connect(d *node, wired map[string]bool) error {
 	for _, f := range d.Interfaces {
 		if !wired[d.Name+"."+f.Name] {
-			if err := n.fabric.Port(d.space, f.Name); err != nil {
+			// The lab file has been validated.
+			linkLayer, _ := net.ParseMAC(f.LinkLayer)
+			if err := n.fabric.Port(d.space, f.Name, linkLayer); err != nil {
 				return err
 			}
 			if err := d.space.SetOffload(f.Name, n.lab.Offload); err != nil {
@@ -211,25 +218,36 @@ func (n *network) advertise(ctx context.Context, failed func(error)) {
 	}
 }
 
-// move plugs an interface into another network; plugged is the moment before the new carrier.
-func (n *network) move(node, iface, to string, pause func()) (unplugged, plugged int64, err error) {
-	d := n.nodes[node]
-	if d == nil || d.Interface(iface) == nil {
-		return 0, 0, fmt.Errorf("there is no interface %s.%s", node, iface)
+// move plugs an interface into another network, or only unplugs it; plugged is the moment before the new carrier.
+func (n *network) move(m topology.Move) (unplugged, plugged int64, err error) {
+	d := n.nodes[m.Node]
+	if d == nil || d.Interface(m.Interface) == nil {
+		return 0, 0, fmt.Errorf("there is no interface %s.%s", m.Node, m.Interface)
 	}
-	if n.lab.Network(to) == nil {
-		return 0, 0, fmt.Errorf("there is no network %q", to)
+	if m.To != "" && n.lab.Network(m.To) == nil {
+		return 0, 0, fmt.Errorf("there is no network %q", m.To)
 	}
 	unplugged = now()
-	if err := n.fabric.Unplug(d.space, iface); err != nil {
-		return 0, 0, err
-	}
-	if d.Interface(iface).Autoconfigure {
-		if err := d.space.ForgetAutoconfigured(iface); err != nil {
+	if m.Way == topology.RestartWay {
+		if err := d.space.Down(m.Interface); err != nil {
 			return 0, 0, err
 		}
 	}
-	pause()
+	if err := n.fabric.Unplug(d.space, m.Interface); err != nil {
+		return 0, 0, err
+	}
+	if d.Interface(m.Interface).Autoconfigure {
+		if err := d.space.ForgetAutoconfigured(m.Interface); err != nil {
+			return 0, 0, err
+		}
+	}
+	time.Sleep(m.Gap.Std())
 	plugged = now()
-	return unplugged, plugged, n.fabric.Plug(d.space, iface, to)
+	if m.To != "" {
+		err = n.fabric.Plug(d.space, m.Interface, m.To)
+	}
+	if m.Way == topology.RestartWay && err == nil {
+		err = d.space.Up(m.Interface)
+	}
+	return unplugged, plugged, err
 }

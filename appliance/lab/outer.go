@@ -36,11 +36,18 @@ type options struct {
 	rounds       int
 	policy       string
 	noCapture    bool
+	// set are variables as NAME=VALUE; mode and delay are two of them by flags of their own.
+	set         []string
+	mode, delay string
+	figures     bool
+	// fixed are the settings of one run, and part says that it is one of several, whose reports are shown together.
+	fixed []topology.Setting
+	part  bool
 }
 
 // prepare reads a lab, applies the options and makes the output directory.
 func prepare(name string, opt options) (*topology.Lab, string, error) {
-	lab, err := Open(name)
+	lab, err := Open(name, opt.fixed...)
 	if err != nil {
 		return nil, "", err
 	}
@@ -61,15 +68,21 @@ func prepare(name string, opt options) (*topology.Lab, string, error) {
 	if err := space.Check(needTUN(lab)); err != nil {
 		return nil, "", err
 	}
+	output, err := outputDirectory(lab, opt)
+	return lab, output, err
+}
+
+// outputDirectory makes the directory for the reports.
+func outputDirectory(lab *topology.Lab, opt options) (string, error) {
 	output := opt.output
 	if output == "" {
 		output = filepath.Join("out", "lab", lab.Name+"-"+time.Now().Format("20060102-150405"))
 	}
-	output, err = filepath.Abs(output)
+	output, err := filepath.Abs(output)
 	if err != nil {
-		return nil, "", err
+		return "", err
 	}
-	return lab, output, os.MkdirAll(output, 0o755)
+	return output, os.MkdirAll(output, 0o755)
 }
 
 func setPolicy(lab *topology.Lab, policy topology.Policy) error {
@@ -101,14 +114,16 @@ func runOuter(name string, opt options) error {
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	defer signal.Stop(signals)
-	orders, err := command(cmd, space.StartFavoured, order{Lab: lab, ForeignMoves: opt.foreignMoves, Command: commandLine(), Rootless: rootless(cmd)})
+	orders, err := command(cmd, space.StartFavoured, order{Lab: lab, Part: opt.part, ForeignMoves: opt.foreignMoves, Command: commandLine(), Rootless: rootless(cmd)})
 	if err != nil {
 		return err
 	}
 	defer orders.Close()
 	go forward(signals, cmd.Process)
 	err = cmd.Wait()
-	fmt.Printf("\nreport, JSON, picture, captures and logs are in %s\n", output)
+	if !opt.part {
+		fmt.Printf("\nreport, JSON, picture, captures and logs are in %s\n", output)
+	}
 	if exit, ok := err.(*exec.ExitError); ok {
 		if status, ok := exit.Sys().(syscall.WaitStatus); ok && status.Signaled() {
 			return fmt.Errorf("the lab's inner process was ended by %v", status.Signal())
@@ -159,6 +174,10 @@ func forward(signals <-chan os.Signal, inner *os.Process) {
 
 // upOuter brings a lab up in a process of its own and returns when it is.
 func upOuter(name string, opt options) error {
+	var err error
+	if opt.fixed, err = opt.settings(); err != nil {
+		return err
+	}
 	lab, output, err := prepare(name, opt)
 	if err != nil {
 		return err

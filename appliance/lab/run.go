@@ -32,6 +32,7 @@ type session struct {
 	journal  journal
 	captures map[string]*capture.Capture
 	result   *report.Result
+	access   *access
 
 	stopNodes context.CancelFunc
 	// following are closed when the event streams have ended.
@@ -64,6 +65,11 @@ func start(ctx context.Context, lab *topology.Lab, p *progress) (*session, error
 				return nil, err
 			}
 			s.captures[n.Name] = c
+		}
+	}
+	if lab.Observe != nil {
+		if s.access, err = watchAccess(s.network, *lab.Observe); err != nil {
+			return nil, err
 		}
 	}
 	inner, stop := context.WithCancel(ctx)
@@ -108,6 +114,7 @@ func (s *session) stop() {
 	for _, f := range s.following {
 		<-f
 	}
+	s.access.stop()
 	for _, spec := range s.lab.Nodes {
 		n := report.Node{Name: spec.Name, Kind: spec.Kind, Exit: s.network.nodes[spec.Name].exited()}
 		if c := s.captures[spec.Name]; c != nil {
@@ -177,6 +184,7 @@ func (s *session) measure(ctx context.Context, steps []topology.Step) error {
 		return err
 	}
 	moves, err := s.moves(ctx, steps, f)
+	s.access.look(ctx, s)
 	end := now()
 	if err == nil {
 		err = ctx.Err()
@@ -195,13 +203,14 @@ func (s *session) moves(ctx context.Context, steps []topology.Step, f *flows) ([
 			return made, err
 		}
 		s.observe(ctx, f)
-		unplugged, plugged, err := s.network.move(step.Node, step.Interface, step.To, func() { time.Sleep(step.Gap.Std()) })
+		s.access.look(ctx, s)
+		unplugged, plugged, err := s.network.move(step.Move)
 		if err != nil {
 			return made, fmt.Errorf("move %d: %w", i+1, err)
 		}
 		since = time.Now()
 		m := measure.Move{
-			Node: step.Node, Interface: step.Interface, From: step.From, To: step.To, Class: step.Class,
+			Node: step.Node, Interface: step.Interface, From: step.From, To: step.To, Class: step.Class, Way: step.Way,
 			Unplugged: unplugged, Plugged: plugged,
 		}
 		made = append(made, m)
@@ -210,6 +219,9 @@ func (s *session) moves(ctx context.Context, steps []topology.Step, f *flows) ([
 			rest = steps[i+1].After.Std()
 		}
 		s.tell(ctx, i, m, f, since.Add(min(rest, tellTime)))
+		if err := s.startServices(ctx, f, i+1); err != nil {
+			return made, err
+		}
 	}
 	if err := s.endEarly(ctx, f, time.Now()); err != nil {
 		return made, err

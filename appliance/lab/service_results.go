@@ -26,12 +26,15 @@ func (s *session) endServices(f *flows, moves []measure.Move, end int64) {
 	var ending sync.WaitGroup
 	for _, v := range f.services {
 		ending.Go(func() {
-			if v.session != nil {
+			switch {
+			case v.session != nil:
 				v.end()
-				return
+			case v.datagrams != nil:
+				v.datagrams.Stop()
+			default:
+				v.exchanges.Stop()
+				v.responder.Stop()
 			}
-			v.exchanges.Stop()
-			v.responder.Stop()
 		})
 	}
 	ending.Wait()
@@ -57,11 +60,16 @@ func (s *session) endServices(f *flows, moves []measure.Move, end int64) {
 	}
 	for _, v := range f.services {
 		r := report.Flow{Flow: v.spec, Mobile: v.mobile, Correspondent: v.correspondent, Before: v.before, After: after[v]}
-		if v.session != nil {
+		switch {
+		case v.session != nil:
 			r.Session, r.Seen = v.outcome, v.seen()
 			local, _ := v.mobileEnd()
 			r.Bound = local.Addr()
-		} else {
+		case v.datagrams != nil:
+			down, up := v.datagrams.Downlink.Snapshot(), v.datagrams.Uplink.Snapshot()
+			r.Datagrams = &report.Datagrams{Downlink: down, Uplink: up}
+			r.Seen, r.Bound = v.source, v.source
+		default:
 			r.Exchanges = v.exchanges.All()
 			for _, x := range slices.Backward(r.Exchanges) {
 				if x.Err == nil {
@@ -71,10 +79,11 @@ func (s *session) endServices(f *flows, moves []measure.Move, end int64) {
 			}
 		}
 		r.Holder = f.holder(r.Seen)
-		s.measureService(f, &r, moves, end)
+		s.measureService(f, &r, moves[min(v.spec.AfterMove, len(moves)):], end)
 		s.result.Flows = append(s.result.Flows, r)
 	}
 	s.terminations(events, moves)
+	s.access.report(s, moves, events, end)
 	var mobiles []string
 	for _, v := range f.services {
 		if !slices.Contains(mobiles, v.mobile) {
@@ -102,9 +111,12 @@ func (s *session) measureService(f *flows, r *report.Flow, moves []measure.Move,
 		{Begin: max(closed-pathWindow, moves[len(moves)-1].Plugged), End: closed},
 	}
 	for i, p := range []*report.RoundTrips{&r.PathBefore, &r.PathAfter} {
-		if r.Session != nil {
+		switch {
+		case r.Session != nil:
 			p.Flow = measure.RoundTrip(r.Session.Forward.Snapshot(), r.Session.Backward.Snapshot(), windows[i])
-		} else {
+		case r.Datagrams != nil:
+			p.Flow = measure.RoundTrip(r.Datagrams.Downlink, r.Datagrams.Uplink, windows[i])
+		default:
 			p.Flow = measure.EchoRoundTrip(traffic.RoundTrips(r.Exchanges), windows[i])
 		}
 		for _, e := range f.echoes {

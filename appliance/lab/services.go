@@ -14,14 +14,17 @@ import (
 	"kedge/appliance/lab/traffic"
 )
 
-// service is a service flow under way: a session or exchanges.
+// service is a service flow under way: a session, exchanges or datagrams.
 type service struct {
 	spec                  topology.Flow
 	mobile, correspondent string
 	session               *traffic.Session
 	responder             *traffic.Responder
 	exchanges             *traffic.Exchanges
-	outcome               *traffic.SessionOutcome
+	datagrams             *traffic.Probe
+	// source is the mobile node's address of datagrams.
+	source  netip.Addr
+	outcome *traffic.SessionOutcome
 
 	// before is what the mobile node said of it just before the first move.
 	before *control.Flow
@@ -35,6 +38,9 @@ type runningEcho struct {
 
 // ready waits for what the lab awaits before there is traffic.
 func (s *session) ready(ctx context.Context) error {
+	if err := s.access.ready(ctx, s); err != nil {
+		return err
+	}
 	for _, a := range s.lab.Awaits {
 		err := s.await(ctx, fmt.Sprintf("the directory of node %s", a.Node), func(ctx context.Context) error {
 			proxies, err := s.network.nodes[a.Node].client().Directory(ctx)
@@ -87,30 +93,18 @@ func (s *session) startEchoes(ctx context.Context, f *flows) error {
 	return nil
 }
 
-// startServices opens all flows, in order.
-func (s *session) startServices(ctx context.Context, f *flows) error {
-	if err := s.startEchoes(ctx, f); err != nil {
-		return err
-	}
+// startServices opens the flows, in order, that shall start when so many moves have been made.
+func (s *session) startServices(ctx context.Context, f *flows, moves int) error {
 	for i, spec := range s.lab.Flows {
+		if spec.AfterMove != moves {
+			continue
+		}
 		if err := s.watch(ctx, f, time.Now().Add(spec.After.Std())); err != nil {
 			return err
 		}
 		service := &service{spec: spec}
 		service.mobile, service.correspondent = s.lab.Mobile(spec)
-		from := traffic.Endpoint{Node: s.network.nodes[spec.From].space, Address: spec.FromAddress}
-		to := traffic.Endpoint{Node: s.network.nodes[spec.To].space, Address: spec.ToAddress, Port: spec.Port}
-		lasting := context.WithoutCancel(ctx)
-		var err error
-		if spec.Program == topology.ExchangeProgram {
-			if service.responder, err = traffic.StartResponder(lasting, to); err == nil {
-				service.exchanges = traffic.StartExchanges(lasting, from, to, spec.Spacing.Std())
-			}
-		} else {
-			// One attempt: a flow's first packets are what this is about.
-			service.session, err = traffic.OpenSession(lasting, from, to, spec.Rate.PerSecond(), s.lab.Seed+uint64(i))
-		}
-		if err != nil {
+		if err := s.open(context.WithoutCancel(ctx), service, s.lab.Seed+uint64(i)); err != nil {
 			return s.explain(fmt.Errorf("flow %s: %w", spec.Name, err))
 		}
 		f.services = append(f.services, service)
@@ -118,6 +112,33 @@ func (s *session) startServices(ctx context.Context, f *flows) error {
 	}
 	return nil
 }
+
+// open starts the program of a flow. It is one attempt: a flow's first packets are what this is about.
+func (s *session) open(ctx context.Context, v *service, seed uint64) (err error) {
+	spec := v.spec
+	from := traffic.Endpoint{Node: s.network.nodes[spec.From].space, Address: spec.FromAddress}
+	to := traffic.Endpoint{Node: s.network.nodes[spec.To].space, Address: spec.ToAddress, Port: spec.Port}
+	switch spec.Program {
+	case topology.ExchangeProgram:
+		if v.responder, err = traffic.StartResponder(ctx, to); err == nil {
+			v.exchanges = traffic.StartExchanges(ctx, from, to, spec.Spacing.Std())
+		}
+	case topology.DatagramProgram:
+		if !from.Address.IsValid() {
+			if from.Address, err = traffic.SourceAddress(from, to); err != nil {
+				return err
+			}
+		}
+		from.Port, v.source = spec.Port, from.Address
+		v.datagrams, err = traffic.StartProbe(ctx, to, from, spec.Spacing.Std(), datagramSize)
+	default:
+		v.session, err = traffic.OpenSession(ctx, from, to, spec.Rate.PerSecond(), seed)
+	}
+	return err
+}
+
+// datagramSize is the UDP payload of a flow of datagrams in octets.
+const datagramSize = 64
 
 // endEarly lets the programs end that shall end before the lab does.
 func (s *session) endEarly(ctx context.Context, f *flows, since time.Time) error {

@@ -27,9 +27,11 @@ type Capture struct {
 	snapLength int
 	limit      int64
 
+	// Either a file or each gets the packets.
 	file    *os.File
 	buffer  *bufio.Writer
 	out     *pcapng
+	each    func(Packet)
 	rings   map[int]*tap
 	refused map[int]bool
 	pending []captured
@@ -41,8 +43,9 @@ type Capture struct {
 
 type tap struct {
 	*ring
-	name  string
-	iface uint32
+	name     string
+	iface    uint32
+	ethernet bool
 }
 
 // Statistics of a capture.
@@ -76,10 +79,37 @@ func Start(node *space.Namespace, path string, snapLength int, limit int64) (*Ca
 	return c, nil
 }
 
+// Packet is a packet that a node has received on an interface, with its link-layer header if it has one.
+type Packet struct {
+	Interface string
+	// Time is of the wall clock in nanoseconds.
+	Time int64
+	// Length is that of the packet, of which Data is the beginning.
+	Length int
+	Data   []byte
+	// Sent says that it is one that the node has sent.
+	Sent bool
+	// Ethernet says that Data begins with an Ethernet header.
+	Ethernet bool
+}
+
+// Watch hands each packet to a function until Stop, in order and one at a time, some tenth of a second late.
+func Watch(node *space.Namespace, snapLength int, each func(Packet)) (*Capture, error) {
+	c := &Capture{node: node, snapLength: snapLength, rings: map[int]*tap{}, refused: map[int]bool{}, stop: make(chan struct{}), each: each}
+	if err := c.scan(); err != nil {
+		return nil, fmt.Errorf("watching node %s: %w", node.Name, err)
+	}
+	c.running.Go(c.run)
+	return c, nil
+}
+
 // Stop writes what is left and closes the file.
 func (c *Capture) Stop() (Statistics, error) {
 	close(c.stop)
 	c.running.Wait()
+	if c.each != nil {
+		return c.stats, nil
+	}
 	err := c.out.err
 	if flush := c.buffer.Flush(); err == nil {
 		err = flush
@@ -121,7 +151,7 @@ func (c *Capture) close(t *tap) {
 
 func (c *Capture) drain() {
 	for _, t := range c.rings {
-		c.pending = t.drain(t.iface, c.pending)
+		c.pending = t.drain(t, c.pending)
 	}
 }
 
@@ -132,11 +162,16 @@ func (c *Capture) write(until int64) {
 	for n < len(c.pending) && c.pending[n].time <= until {
 		p := c.pending[n]
 		n++
+		if c.each != nil {
+			c.stats.Packets++
+			c.each(Packet{Interface: p.from.name, Time: p.time, Length: p.length, Data: p.data, Sent: p.sent, Ethernet: p.from.ethernet})
+			continue
+		}
 		if c.out.written+int64(len(p.data))+64 > c.limit {
 			c.stats.Omitted++
 			continue
 		}
-		c.out.packet(p.iface, p.time, p.data, p.length)
+		c.out.packet(p.from.iface, p.time, p.data, p.length)
 		c.stats.Packets++
 	}
 	c.pending = append(c.pending[:0], c.pending[n:]...)
@@ -165,11 +200,15 @@ func (c *Capture) scan() error {
 			c.refused[a.Index] = true
 			continue
 		}
-		c.rings[a.Index] = &tap{ring: r, name: a.Name, iface: c.out.addInterface(a.Name, linkType, c.snapLength)}
+		t := &tap{ring: r, name: a.Name, ethernet: linkType == linkTypeEthernet}
+		if c.out != nil {
+			t.iface = c.out.addInterface(a.Name, linkType, c.snapLength)
+		}
+		c.rings[a.Index] = t
 	}
 	for index, t := range c.rings {
 		if !present[index] {
-			c.pending = t.drain(t.iface, c.pending)
+			c.pending = t.drain(t, c.pending)
 			c.close(t)
 			delete(c.rings, index)
 		}

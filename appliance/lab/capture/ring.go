@@ -15,6 +15,8 @@ const (
 	blockCount  = 16
 	// retireTime in milliseconds is after what the kernel hands over a block that is not full.
 	retireTime = 40
+	// addressOffset is where the kernel puts the address behind a packet's header, aligned to 16 octets.
+	addressOffset = (uint32(unsafe.Sizeof(unix.Tpacket3Hdr{})) + 15) / 16 * 16
 )
 
 // ring is a TPACKET_V3 ring of one interface: blocks that the kernel fills with packets and hands over one by one.
@@ -26,9 +28,10 @@ type ring struct {
 
 // captured is a packet out of a ring.
 type captured struct {
-	iface  uint32
+	from   *tap
 	time   int64
 	length int
+	sent   bool
 	data   []byte
 }
 
@@ -87,7 +90,7 @@ func bigEndian16(v uint16) uint16 {
 }
 
 // drain appends copies of all packets in blocks that the kernel has handed over.
-func (r *ring) drain(iface uint32, to []captured) []captured {
+func (r *ring) drain(from *tap, to []captured) []captured {
 	for range blockCount {
 		block := r.memory[r.next*blockLength:][:blockLength]
 		head := (*unix.TpacketHdrV1)(unsafe.Pointer(&block[unsafe.Offsetof(unix.TpacketBlockDesc{}.Hdr)]))
@@ -98,10 +101,12 @@ func (r *ring) drain(iface uint32, to []captured) []captured {
 		for range head.Num_pkts {
 			p := (*unix.Tpacket3Hdr)(unsafe.Pointer(&block[offset]))
 			data := block[offset+uint32(p.Mac):][:p.Snaplen]
+			address := (*unix.RawSockaddrLinklayer)(unsafe.Pointer(&block[offset+addressOffset]))
 			to = append(to, captured{
-				iface:  iface,
+				from:   from,
 				time:   int64(p.Sec)*1e9 + int64(p.Nsec),
 				length: int(p.Len),
+				sent:   address.Pkttype == unix.PACKET_OUTGOING,
 				data:   append([]byte(nil), data...),
 			})
 			offset += p.Next_offset

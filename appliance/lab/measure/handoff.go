@@ -13,6 +13,7 @@ import (
 type Move struct {
 	Node, Interface, From, To string
 	Class                     topology.MoveClass
+	Way                       topology.Way
 	// Unplugged and Plugged are when the old link was taken away and when the new one was there.
 	Unplugged, Plugged int64
 }

@@ -25,13 +25,16 @@ type (
 		Before *control.Flow `json:"before_move,omitempty"`
 		After  *control.Flow `json:"at_end,omitempty"`
 
-		Connect    float64          `json:"connect_ms,omitempty"`
-		ToMobile   *jsonWay         `json:"to_mobile_node,omitempty"`
-		FromMobile *jsonWay         `json:"from_mobile_node,omitempty"`
-		PathBefore jsonRoundTrips   `json:"round_trip_before_ms"`
-		PathAfter  jsonRoundTrips   `json:"round_trip_after_ms"`
-		Exchanges  *jsonExchanges   `json:"exchanges,omitempty"`
-		End        *jsonTermination `json:"termination,omitempty"`
+		Connect    float64        `json:"connect_ms,omitempty"`
+		ToMobile   *jsonWay       `json:"to_mobile_node,omitempty"`
+		FromMobile *jsonWay       `json:"from_mobile_node,omitempty"`
+		PathBefore jsonRoundTrips `json:"round_trip_before_ms"`
+		PathAfter  jsonRoundTrips `json:"round_trip_after_ms"`
+		Exchanges  *jsonExchanges `json:"exchanges,omitempty"`
+		// Datagrams are of a flow of those; Silences are of each move since a flow of a host was opened.
+		Datagrams *jsonDatagrams    `json:"datagrams,omitempty"`
+		Silences  []jsonMoveSilence `json:"moves,omitempty"`
+		End       *jsonTermination  `json:"termination,omitempty"`
 	}
 	jsonWay struct {
 		Sent     int64   `json:"sent_octets"`
@@ -39,6 +42,12 @@ type (
 		Verified int64   `json:"verified_octets"`
 		Silent   float64 `json:"silent_ms"`
 		Resumed  bool    `json:"recovered"`
+	}
+	jsonDatagrams struct {
+		DownlinkSent    int `json:"downlink_sent"`
+		DownlinkArrived int `json:"downlink_arrived"`
+		UplinkSent      int `json:"uplink_sent"`
+		UplinkArrived   int `json:"uplink_arrived"`
 	}
 	// Absent figures are 0.
 	jsonRoundTrips struct {
@@ -79,7 +88,11 @@ func (r *Result) jsonFlow(f Flow) jsonFlow {
 		Name: f.Name, Program: string(f.Program), OpenedBy: f.From, Mobile: f.Mobile, Correspondent: f.Correspondent,
 		Class: f.className(), Mode: f.mode(), Seen: f.Seen, Bound: f.Bound, Holder: f.Holder, Outcome: f.outcome(r.Moves),
 		Before: f.Before, After: f.After,
-		PathBefore: roundTrips(f.PathBefore), PathAfter: roundTrips(f.PathAfter),
+		PathBefore: roundTrips(f.PathBefore), PathAfter: roundTrips(f.PathAfter), Silences: jsonSilences(f.Silences),
+	}
+	if d := f.Datagrams; d != nil {
+		out.Datagrams = &jsonDatagrams{len(d.Downlink.Sent), len(d.Downlink.Arrivals), len(d.Uplink.Sent), len(d.Uplink.Arrivals)}
+		return out
 	}
 	if f.Session == nil {
 		c := f.Count(r.Moves)

@@ -84,6 +84,9 @@ func (f Flow) span() (begin, end int64) {
 	if f.Session != nil {
 		return f.Session.Opened, f.MobileEnd().Closed
 	}
+	if d := f.Datagrams; d != nil && len(d.Uplink.Sent) > 0 {
+		return d.Uplink.Sent[0], d.Uplink.Sent[len(d.Uplink.Sent)-1]
+	}
 	if n := len(f.Exchanges); n > 0 {
 		last := f.Exchanges[n-1]
 		return f.Exchanges[0].Began, last.Began + int64(last.Took)
@@ -98,12 +101,17 @@ func (p *picture) lane(r *Result, f Flow, y int, colour string) {
 	}
 	x1, x2 := p.x(begin), p.x(end)
 	label := f.Name + ": " + f.className()
-	if f.Seen.IsValid() {
+	if r.Access != nil && f.Mobile == r.Access.Host {
+		label = f.Name + ": opened at " + r.Access.Places[f.AfterMove].Router
+		if f.Exchanges == nil {
+			label += ", " + f.Seen.String()
+		}
+	} else if f.Seen.IsValid() {
 		label += ", " + f.Seen.String() + " of " + f.holderName()
 	}
 	p.text(x1, y+10, "", "start", label+", "+f.outcome(r.Moves))
 	top := y + 15
-	if f.Session == nil {
+	if f.Exchanges != nil {
 		for _, x := range f.Exchanges {
 			if x.Err == nil {
 				p.printf("<rect fill=\"%s\" x=\"%.1f\" y=\"%d\" width=\"2\" height=\"%d\"/>\n", colour, p.x(x.Began), top, barHeight)
@@ -114,9 +122,20 @@ func (p *picture) lane(r *Result, f Flow, y int, colour string) {
 	p.printf("<rect fill=\"%s\" opacity=\".75\" x=\"%.1f\" y=\"%d\" width=\"%.1f\" height=\"%d\"/>\n", colour, x1, top, x2-x1, barHeight)
 	t := f.Termination
 	if t == nil || t.Told == 0 {
-		if f.ToMobile.To > f.ToMobile.From {
-			p.printf("<rect class=\"ground\" x=\"%.1f\" y=\"%d\" width=\"%.1f\" height=\"%d\"/>\n", p.x(f.ToMobile.From), top, p.x(f.ToMobile.To)-p.x(f.ToMobile.From), barHeight)
-			p.printf("<rect class=\"silent\" x=\"%.1f\" y=\"%d\" width=\"%.1f\" height=\"%d\"><title>silent %s</title></rect>\n", p.x(f.ToMobile.From), top, p.x(f.ToMobile.To)-p.x(f.ToMobile.From), barHeight, ms(f.ToMobile.Duration()))
+		silences := []measure.Silence{f.ToMobile}
+		if len(f.Silences) > 0 {
+			silences = nil
+			for _, s := range f.Silences {
+				silences = append(silences, s.Downlink)
+			}
+		}
+		for _, s := range silences {
+			if s.To <= s.From {
+				continue
+			}
+			x, width := p.x(s.From), p.x(s.To)-p.x(s.From)
+			p.printf("<rect class=\"ground\" x=\"%.1f\" y=\"%d\" width=\"%.1f\" height=\"%d\"/>\n", x, top, width, barHeight)
+			p.printf("<rect class=\"silent\" x=\"%.1f\" y=\"%d\" width=\"%.1f\" height=\"%d\"><title>silent %s</title></rect>\n", x, top, width, barHeight, ms(s.Duration()))
 		}
 		return
 	}
@@ -164,7 +183,9 @@ func (r *Result) tripSeries() (out []tripLine) {
 	}
 	for i, f := range r.Flows {
 		line := tripLine{name: f.Name, colour: laneColours[i%len(laneColours)]}
-		if f.Session == nil {
+		if f.Datagrams != nil {
+			line.points = sessionTrips(f.Datagrams.Downlink, f.Datagrams.Uplink)
+		} else if f.Session == nil {
 			for _, x := range f.Exchanges {
 				if x.Err == nil {
 					line.points = append(line.points, tripPoint{x.Began, float64(x.Took) / 1e6})

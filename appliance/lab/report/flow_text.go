@@ -163,6 +163,9 @@ func (f Flow) mode() string {
 }
 
 func (f Flow) outcome(moves []measure.Move) string {
+	if d := f.Datagrams; d != nil {
+		return fmt.Sprintf("%d of %d datagrams arrived", len(d.Downlink.Arrivals)+len(d.Uplink.Arrivals), len(d.Downlink.Sent)+len(d.Uplink.Sent))
+	}
 	if f.Session == nil {
 		c := f.Count(moves)
 		return fmt.Sprintf("%d of %d exchanges answered", c.Answered+c.MovingAnswered, c.Steady+c.Moving)
@@ -185,7 +188,9 @@ func (t *writer) line(name, format string, a ...any) {
 
 func (t *writer) flow(r *Result, f Flow) {
 	what := fmt.Sprintf("TCP, %v each way", f.Rate)
-	if f.Session == nil {
+	if f.Datagrams != nil {
+		what = fmt.Sprintf("UDP, a datagram each %v both ways", f.Spacing.Std())
+	} else if f.Session == nil {
 		what = fmt.Sprintf("UDP, a request and response each %v from a new socket", f.Spacing.Std())
 	}
 	t.printf("  %s: %s opens to %s port %d; %s\n", f.Name, f.From, f.To, f.Port, what)
@@ -201,6 +206,10 @@ func (t *writer) flow(r *Result, f Flow) {
 	t.address(f)
 	if f.Before != nil && f.Before.Decision != nil {
 		t.decision(r, f)
+	}
+	if f.Datagrams != nil {
+		t.line("datagrams", "%s\n", f.outcome(r.Moves))
+		return
 	}
 	if f.Session == nil {
 		c := f.Count(r.Moves)

@@ -27,6 +27,7 @@ type (
 		Throughput  []jsonBulk     `json:"throughput,omitempty"`
 		Flows       []jsonFlow     `json:"flows,omitempty"`
 		Leases      []jsonLease    `json:"addresses_lent,omitempty"`
+		Access      *jsonAccess    `json:"network_based_mobility,omitempty"`
 		Nodes       []jsonNode     `json:"nodes"`
 		Checks      []jsonCheck    `json:"expectations"`
 	}
@@ -147,6 +148,7 @@ func (r *Result) JSON(w io.Writer) error {
 	for _, l := range r.Leases {
 		out.Leases = append(out.Leases, jsonLease{Address: l.Address, Lent: r.at(l.Lent), GivenBack: r.moment(l.GivenBack)})
 	}
+	out.Access = r.jsonAccess()
 	for _, n := range r.Nodes {
 		out.Nodes = append(out.Nodes, jsonNode{
 			Name: n.Name, Kind: string(n.Kind), Exit: n.Exit,

@@ -40,6 +40,8 @@ type Result struct {
 	Leases []measure.Lease
 	// Names are the kedge nodes by the addresses of their links.
 	Names map[netip.Addr]string
+	// Access is what was observed of network-based mobility, nil if nothing.
+	Access *Access
 	// ChallengeACKs counts the TCP segments of the mobile nodes' kernels that doubt a reset's sequence number (RFC 5961
 	// section 3.2).
 	ChallengeACKs int64
@@ -131,6 +133,7 @@ func (r *Result) Judge() {
 	for _, f := range r.Flows {
 		r.judgeFlow(add, f)
 	}
+	r.judgeAccess(add)
 	for _, b := range r.Bulks {
 		if b.RatioMin > 0 {
 			add(b.Name+": ratio to "+b.Baseline, b.Ratio >= b.RatioMin, fmt.Sprintf("%.2f", b.Ratio), fmt.Sprintf("at least %.2f", b.RatioMin))

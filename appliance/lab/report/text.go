@@ -24,7 +24,15 @@ func (r *Result) Text(w io.Writer) error {
 	t.printf("Load      %.1f in the minute before%s%s\n", r.Load,
 		map[bool]string{true: ": BUSY WITH OTHER WORK, whose delays are in the figures"}[r.Load > float64(r.Processors)],
 		map[bool]string{true: "; the lab has raised its priority"}[r.Favoured])
-	t.printf("Command   %s\n\n", r.Command)
+	t.printf("Command   %s\n", r.Command)
+	if len(r.Lab.Settings) > 0 {
+		t.printf("With     ")
+		for i, v := range r.Lab.Settings {
+			t.printf("%s %s %s", map[bool]string{true: ","}[i > 0], v.Name, v.Value)
+		}
+		t.printf("\n")
+	}
+	t.printf("\n")
 	t.network(r.Lab)
 	for _, d := range r.Downloads {
 		t.download(d)
@@ -32,7 +40,10 @@ func (r *Result) Text(w io.Writer) error {
 	for _, p := range r.Probes {
 		t.probe(p)
 	}
-	t.flows(r)
+	if r.Access == nil {
+		t.flows(r)
+	}
+	t.access(r)
 	t.bulks(r.Bulks)
 	t.nodes(r.Nodes)
 	t.verdict(r)

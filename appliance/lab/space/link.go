@@ -2,6 +2,7 @@ package space
 
 import (
 	"fmt"
+	"net"
 	"net/netip"
 
 	"github.com/vishvananda/netlink"
@@ -45,12 +46,13 @@ func (f *Fabric) index() int {
 	return f.next
 }
 
-// Port makes interface iface of node and its port in the fabric, which is unplugged.
-func (f *Fabric) Port(node *Namespace, iface string) error {
+// Port makes interface iface of node and its port in the fabric, which is unplugged. Without a link-layer address the kernel
+// makes one.
+func (f *Fabric) Port(node *Namespace, iface string, linkLayer net.HardwareAddr) error {
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name = portName(node, iface)
 	attrs.Index = f.index()
-	veth := &netlink.Veth{LinkAttrs: attrs, PeerName: iface, PeerNamespace: netlink.NsFd(node.file.Fd())}
+	veth := &netlink.Veth{LinkAttrs: attrs, PeerName: iface, PeerNamespace: netlink.NsFd(node.file.Fd()), PeerHardwareAddr: linkLayer}
 	if err := f.root.Handle.LinkAdd(veth); err != nil {
 		return fmt.Errorf("making interface %s of node %s: %w", iface, node.Name, err)
 	}
@@ -96,6 +98,18 @@ func Wire(a *Namespace, aIface string, b *Namespace, bIface string, index int) e
 	veth := &netlink.Veth{LinkAttrs: attrs, PeerName: bIface, PeerNamespace: netlink.NsFd(b.file.Fd())}
 	if err := a.Handle.LinkAdd(veth); err != nil {
 		return fmt.Errorf("wiring %s.%s to %s.%s: %w", a.Name, aIface, b.Name, bIface, err)
+	}
+	return nil
+}
+
+// Down sets an interface down, which makes the kernel forget what it has learned on it.
+func (n *Namespace) Down(iface string) error {
+	link, err := n.Handle.LinkByName(iface)
+	if err == nil {
+		err = n.Handle.LinkSetDown(link)
+	}
+	if err != nil {
+		return fmt.Errorf("node %s: setting %s down: %w", n.Name, iface, err)
 	}
 	return nil
 }

@@ -11,10 +11,12 @@ import (
 type Program string
 
 // The programs. A stream is one TCP connection with pseudo-random octets both ways. Exchanges are a UDP request and its
-// response each, from a new socket every time, as name look-ups are.
+// response each, from a new socket every time, as name look-ups are. Datagrams go both ways at a steady pace between two UDP
+// sockets, from the address that the kernel chooses for the first.
 const (
 	StreamProgram   Program = "stream"
 	ExchangeProgram Program = "exchanges"
+	DatagramProgram Program = "datagrams"
 )
 
 // Fate is what becomes of a flow.
@@ -41,7 +43,9 @@ type Flow struct {
 	Rate BitRate `toml:"rate"`
 	// Spacing of exchanges.
 	Spacing Duration `toml:"spacing"`
-	// After is how long after the flow before it the program starts.
+	// AfterMove is how many moves have been made when the program starts.
+	AfterMove int `toml:"after_move"`
+	// After is how long after that, or after the flow before it, the program starts.
 	After Duration `toml:"after"`
 	// Ends is how long after the last move the program ends in order; 0 is with the lab.
 	Ends Duration `toml:"ends"`
@@ -107,6 +111,9 @@ func (l *Lab) completeFlows() {
 		f := &l.Flows[i]
 		if f.Spacing.Std() == 0 {
 			f.Spacing = Of(100 * time.Millisecond)
+			if f.Program == DatagramProgram {
+				f.Spacing = Of(2 * time.Millisecond)
+			}
 		}
 		if f.Port == 0 {
 			f.Port = uint16(7000 + i)
@@ -143,21 +150,35 @@ func (c *checker) flows() {
 			if f.Rate.PerSecond() == 0 {
 				c.failf("%s: rate is missing", what)
 			}
-		case ExchangeProgram:
+		case ExchangeProgram, DatagramProgram:
 			if f.Expect == ResetFate {
-				c.failf("%s: expect: exchanges cannot be reset", what)
+				c.failf("%s: expect: %s cannot be reset", what, f.Program)
 			}
 			if f.Spacing.Std() < time.Millisecond {
 				c.failf("%s: spacing: found %v, expected at least 1ms", what, f.Spacing.Std())
 			}
 		default:
-			c.failf("%s: program: found %q, expected stream or exchanges", what, f.Program)
+			c.failf("%s: program: found %q, expected stream, exchanges or datagrams", what, f.Program)
+		}
+		if f.AfterMove < 0 || f.AfterMove > len(c.lab.Moves) {
+			c.failf("%s: after_move: found %d, expected 0 to %d, the number of moves", what, f.AfterMove, len(c.lab.Moves))
 		}
 		if !slices.Contains([]Fate{"", SurvivesFate, ResetFate}, f.Expect) {
 			c.failf("%s: expect: found %q, expected survives or reset", what, f.Expect)
 		}
 	}
-	names = map[string]bool{}
+	c.echoes(node)
+	for i, a := range c.lab.Awaits {
+		what := fmt.Sprintf("await %d", i+1)
+		node(what, "node", a.Node)
+		if a.Directory < 1 {
+			c.failf("%s: directory: found %d, expected at least 1", what, a.Directory)
+		}
+	}
+}
+
+func (c *checker) echoes(node func(what, key, node string)) {
+	names := map[string]bool{}
 	for _, e := range c.lab.Echoes {
 		what := "echo " + e.Name
 		c.name("echo", e.Name, 20, names)
@@ -171,13 +192,6 @@ func (c *checker) flows() {
 		}
 		if e.FromAddress.IsValid() == (e.Interface != "") {
 			c.failf("%s: one of from_address and interface is needed", what)
-		}
-	}
-	for i, a := range c.lab.Awaits {
-		what := fmt.Sprintf("await %d", i+1)
-		node(what, "node", a.Node)
-		if a.Directory < 1 {
-			c.failf("%s: directory: found %d, expected at least 1", what, a.Directory)
 		}
 	}
 }

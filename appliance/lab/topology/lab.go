@@ -23,6 +23,10 @@ type Lab struct {
 	// StartTimeout bounds the wait until every traffic flow works.
 	StartTimeout Duration `toml:"start_timeout"`
 
+	// Variables of the file, and the Settings that it was read with.
+	Variables []Variable `toml:"variable"`
+	Settings  []Setting  `toml:"-"`
+
 	Capture   Capture      `toml:"capture"`
 	Networks  []Network    `toml:"network"`
 	Nodes     []Node       `toml:"node"`
@@ -36,6 +40,7 @@ type Lab struct {
 	Awaits    []Await      `toml:"await"`
 	Moves     []Move       `toml:"move"`
 	Alternate *Alternate   `toml:"alternate"`
+	Observe   *Observe     `toml:"observe"`
 	Expect    Expectations `toml:"expect"`
 }
 
@@ -53,6 +58,18 @@ type Network struct {
 	Name string `toml:"name"`
 	// Home marks the home link: moves to or from it are counted apart.
 	Home bool `toml:"home"`
+	// Pool is what the prefixes of mobile nodes are of whose MAAR is on this segment.
+	Pool netip.Prefix `toml:"pool"`
+}
+
+// Observe is what is watched of network-based mobility.
+type Observe struct {
+	// Host is the node without mobility software and Interface the one that it moves with: its addresses, neighbours and
+	// routers are looked at around each move, and its neighbour discovery is recorded.
+	Host      string `toml:"host"`
+	Interface string `toml:"interface"`
+	// Transit is the node by which all signalling and all tunnels pass. What comes in there is recorded.
+	Transit string `toml:"transit"`
 }
 
 // Kind is what a node is.
@@ -79,11 +96,15 @@ type Node struct {
 	Sysctls map[string]string `toml:"sysctls"`
 	// Command is what runs on the node; for kedge nodes by default kedge itself with the node's configuration.
 	Command []string `toml:"command"`
+	// Unmodified leaves the kernel's settings as they are: it takes part in autoconfiguration and detects duplicates.
+	Unmodified bool `toml:"unmodified"`
 }
 
 // Interface of a node.
 type Interface struct {
 	Name string `toml:"name"`
+	// LinkLayer is its Ethernet address; without, the kernel makes one.
+	LinkLayer string `toml:"link_layer_address"`
 	// Network is the segment it is plugged into at first; empty if a wire ends here or it starts unplugged.
 	Network   string         `toml:"network"`
 	Addresses []netip.Prefix `toml:"addresses"`
@@ -189,11 +210,23 @@ type Bulk struct {
 	RatioMin float64 `toml:"ratio_min"`
 }
 
+// Way is how an interface moves.
+type Way string
+
+// The ways. By carrier the interface only loses and regains it, and the kernel keeps its addresses. By restart the interface
+// is set down and up again, which makes the kernel flush its autoconfigured addresses.
+const (
+	CarrierWay Way = "carrier"
+	RestartWay Way = "restart"
+)
+
 // Move plugs an interface into another network.
 type Move struct {
 	Node      string `toml:"node"`
 	Interface string `toml:"interface"`
-	To        string `toml:"to"`
+	// To is empty for an interface that is only unplugged.
+	To  string `toml:"to"`
+	Way Way    `toml:"way"`
 	// After is the time since the move before, or since traffic had settled.
 	After Duration `toml:"after"`
 	// Gap is how long the interface stays unplugged.

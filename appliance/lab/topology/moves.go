@@ -77,7 +77,7 @@ func (l *Lab) Steps(foreign int) ([]Step, error) {
 		if n := len(steps); n > 0 && steps[n-1].Class == LeavingMove {
 			wait += afterLeaving
 		}
-		add(Move{Node: a.Node, Interface: a.Interface, To: to, After: Of(time.Duration(wait)), Gap: a.Gap})
+		add(Move{Node: a.Node, Interface: a.Interface, To: to, Way: CarrierWay, After: Of(time.Duration(wait)), Gap: a.Gap})
 	}
 	return steps, nil
 }

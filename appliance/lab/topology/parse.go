@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"time"
@@ -13,21 +11,20 @@ import (
 	"github.com/pelletier/go-toml/v2"
 )
 
-// Load reads and validates the lab file at path.
-func Load(path string) (*Lab, error) {
-	text, err := os.ReadFile(path)
+// Parse reads and validates a lab file; file is its name for errors. Variables that are not set have the first of their
+// values.
+func Parse(file string, text []byte, settings ...Setting) (*Lab, error) {
+	variables, err := Variables(file, text)
 	if err != nil {
 		return nil, err
 	}
-	lab, err := Parse(path, text)
-	if err == nil && lab.Name == "" {
-		lab.Name = strings.TrimSuffix(filepath.Base(path), ".toml")
+	combinations, err := Combinations(variables, settings, false)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
 	}
-	return lab, err
-}
-
-// Parse reads and validates a lab file; file is its name for errors.
-func Parse(file string, text []byte) (*Lab, error) {
+	if text, err = substitute(text, combinations[0]); err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
 	lab := &Lab{
 		Seed:         1,
 		Offload:      "none",
@@ -35,6 +32,7 @@ func Parse(file string, text []byte) (*Lab, error) {
 		StartTimeout: Of(20 * time.Second),
 		Capture:      Capture{Enabled: true, SnapLength: 256, Limit: 64 << 20},
 		Rounds:       1,
+		Settings:     combinations[0],
 	}
 	d := toml.NewDecoder(bytes.NewReader(text)).DisallowUnknownFields()
 	if err := d.Decode(lab); err != nil {
@@ -125,6 +123,11 @@ func (l *Lab) complete() {
 	for i := range l.Bulks {
 		if l.Bulks[i].Duration.Std() == 0 {
 			l.Bulks[i].Duration = Of(2 * time.Second)
+		}
+	}
+	for i := range l.Moves {
+		if l.Moves[i].Way == "" {
+			l.Moves[i].Way = CarrierWay
 		}
 	}
 	l.completeFlows()

@@ -2,6 +2,7 @@ package topology
 
 import (
 	"fmt"
+	"net"
 	"regexp"
 	"slices"
 	"strings"
@@ -39,6 +40,7 @@ func (l *Lab) validate() []error {
 	c.traffic()
 	c.flows()
 	c.moves()
+	c.observe()
 	return c.errs
 }
 
@@ -100,6 +102,11 @@ func (c *checker) nodes(wired map[string]bool) {
 			c.name("node "+n.Name+": interface", f.Name, 14-len(n.Name), names)
 			if f.Network != "" && c.lab.Network(f.Network) == nil {
 				c.failf("node %s: interface %s: there is no network %q", n.Name, f.Name, f.Network)
+			}
+			if mac, err := net.ParseMAC(f.LinkLayer); f.LinkLayer != "" && (err != nil || len(mac) != 6 || mac[0]&1 != 0) {
+				c.failf("node %s: interface %s: link_layer_address: %q is not a unicast address such as \"02:00:00:00:00:01\"", n.Name, f.Name, f.LinkLayer)
+			} else if f.LinkLayer != "" && wired[n.Name+"."+f.Name] {
+				c.failf("node %s: interface %s: link_layer_address is for interfaces that no wire ends at", n.Name, f.Name)
 			}
 			if a := f.Advertise; a != nil {
 				if n.Kind != RouterKind {
@@ -191,12 +198,33 @@ func (c *checker) moves() {
 		}
 	}
 	for i, m := range c.lab.Moves {
-		check(fmt.Sprintf("move %d", i+1), m.Node, m.Interface, m.To)
+		what := fmt.Sprintf("move %d", i+1)
+		if m.To == "" {
+			check(what, m.Node, m.Interface)
+		} else {
+			check(what, m.Node, m.Interface, m.To)
+		}
+		if m.Way != CarrierWay && m.Way != RestartWay {
+			c.failf("%s: way: found %q, expected %s or %s", what, m.Way, CarrierWay, RestartWay)
+		}
 	}
 	if a := c.lab.Alternate; a != nil {
 		if len(a.Networks) < 2 {
 			c.failf("alternate: networks: found %d, expected at least two", len(a.Networks))
 		}
 		check("alternate", a.Node, a.Interface, a.Networks...)
+	}
+}
+
+func (c *checker) observe() {
+	o := c.lab.Observe
+	if o == nil {
+		return
+	}
+	if n := c.lab.Node(o.Host); n == nil || n.Interface(o.Interface) == nil {
+		c.failf("observe: there is no interface %s.%s", o.Host, o.Interface)
+	}
+	if c.lab.Node(o.Transit) == nil {
+		c.failf("observe: transit: there is no node %q", o.Transit)
 	}
 }

@@ -134,3 +134,23 @@ func (e *Exchanges) Stop() {
 	e.stop()
 	e.running.Wait()
 }
+
+// SourceAddress is the address that the kernel of a node chooses for packets to a destination (RFC 6724).
+func SourceAddress(from, to Endpoint) (a netip.Addr, err error) {
+	err = from.Node.Do(func() error {
+		fd, err := unix.Socket(unix.AF_INET6, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(fd)
+		if err := unix.Connect(fd, &unix.SockaddrInet6{Addr: to.Address.As16(), Port: int(to.Port)}); err != nil {
+			return err
+		}
+		name, err := unix.Getsockname(fd)
+		if v, ok := name.(*unix.SockaddrInet6); ok {
+			a = netip.AddrFrom16(v.Addr)
+		}
+		return err
+	})
+	return a, err
+}
