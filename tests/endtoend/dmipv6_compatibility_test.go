@@ -188,11 +188,23 @@ func TestPlainIPv6WithoutHomeAgent(t *testing.T) {
 	k.asks(server, 100, single(hostAddress))
 	s := connect(t, n.nodes["mn"], anyAddress, n.nodes["cn"], correspondent)
 	s.seenAs(single(hostAddress), hostAddress)
-	s.finish()
 	n.directoryAgent(directoryAgent{})
 	n.homeProxy(1, homeProxy{})
 	mn.state("registered", access1Prefix)
 	await(t, "a program is served again", func() bool {
 		return !single(hostAddress).Contains(udpSocket(t, n.nodes["mn"], anyAddress).ask(server, 100))
 	})
+	s.progress("beside kedge")
+	s.finish()
+}
+
+// A program that binds an address of the host's own keeps it, also towards what kedge serves.
+func TestHostAddressKept(t *testing.T) {
+	t.Parallel()
+	w := newFlowWorld(newNetwork(t), flowNode{})
+	own := connect(t, w.nodes["mn"], hostAddress, w.nodes["cn"], correspondent)
+	own.seenAs(single(hostAddress), hostAddress)
+	connect(t, w.nodes["mn"], anyAddress, w.nodes["cn"], correspondent).seenAs(pool1, home)
+	udpSocket(t, w.nodes["mn"], hostAddress).asks(udpSocket(t, w.nodes["cn"], correspondent), 4000, single(hostAddress))
+	own.finish()
 }
