@@ -133,7 +133,7 @@ func (n *network) node(name string) *space.Namespace {
 func (n *network) plug(node, iface, bridge, address string) {
 	n.t.Helper()
 	s := n.nodes[node]
-	n.must(n.fabric.Port(s, iface))
+	n.must(n.fabric.Port(s, iface, nil))
 	n.must(s.Up(iface))
 	n.must(n.fabric.Plug(s, iface, bridge))
 	// The kernel takes its time over the news of a carrier.
