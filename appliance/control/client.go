@@ -74,6 +74,21 @@ func (c *Client) Directory(ctx context.Context) (p []Proxy, err error) {
 	return p, c.call(ctx, "GET", "/v1/directory", &p)
 }
 
+// MobileNodes asks for the mobile nodes of a MAAR.
+func (c *Client) MobileNodes(ctx context.Context) (m []AccessMobileNode, err error) {
+	return m, c.call(ctx, "GET", "/v1/mobile-nodes", &m)
+}
+
+// Sessions asks for at most limit sessions of a central mobility database.
+func (c *Client) Sessions(ctx context.Context, limit int) (s []MobilitySession, err error) {
+	return s, c.call(ctx, "GET", fmt.Sprintf("/v1/sessions?limit=%d", limit), &s)
+}
+
+// RemoveSession ends a mobile node's session.
+func (c *Client) RemoveSession(ctx context.Context, mobileNode string) error {
+	return c.call(ctx, "DELETE", "/v1/sessions/"+url.PathEscape(mobileNode), nil)
+}
+
 // Events hands the remembered events to each and, if follow is set, those to come, until ctx ends or each fails.
 func (c *Client) Events(ctx context.Context, follow bool, each func(Event) error) error {
 	path := "/v1/events"

@@ -9,6 +9,9 @@
 //	POST   /v1/flows/{number}/path?mode=M&uplink=U  moves a live flow to another communication mode or uplink
 //	GET    /v1/anchors           []Anchor of a mobile node with DMIPv6
 //	GET    /v1/directory         []Proxy of a home agent's directory
+//	GET    /v1/mobile-nodes      []AccessMobileNode of a MAAR
+//	GET    /v1/sessions          []MobilitySession of a central mobility database; ?limit=N, 1000 by default
+//	DELETE /v1/sessions/{mn}     ends a mobile node's session; 404 if there is none
 //	GET    /v1/events            the event trace as server-sent events: what is remembered, then, with ?follow=1, what happens
 //	GET    /v1/health            200 while sessions work, 503 with the reason while they do not
 //
@@ -36,6 +39,11 @@ type Node interface {
 	SwitchFlow(ctx context.Context, number uint64, mode, uplink string) error
 	Anchors(ctx context.Context) ([]Anchor, error)
 	Directory(ctx context.Context) ([]Proxy, error)
+	MobileNodes(ctx context.Context) ([]AccessMobileNode, error)
+	// Sessions lists at most limit sessions.
+	Sessions(ctx context.Context, limit int) ([]MobilitySession, error)
+	// RemoveSession reports whether there was one.
+	RemoveSession(ctx context.Context, mobileNode string) (bool, error)
 	Trace() *Trace
 }
 
@@ -60,6 +68,8 @@ type Status struct {
 	// CorrespondentNode is the address of a correspondent node.
 	CorrespondentNode netip.Addr        `json:"correspondent_node,omitzero"`
 	DMIPv6            *DMIPv6           `json:"dmipv6,omitempty"`
+	AccessRouter      *AccessRouter     `json:"access_router,omitempty"`
+	Database          *Database         `json:"database,omitempty"`
 	Links             []Link            `json:"links"`
 	Counters          map[string]uint64 `json:"counters"`
 }

@@ -45,6 +45,32 @@ func (n *fakeNode) SwitchFlow(_ context.Context, number uint64, mode, uplink str
 func (n *fakeNode) Anchors(context.Context) ([]Anchor, error)  { return nil, ErrNotThisRole }
 func (n *fakeNode) Directory(context.Context) ([]Proxy, error) { return []Proxy{{LoadPercent: 3}}, nil }
 
+func (n *fakeNode) MobileNodes(context.Context) ([]AccessMobileNode, error) {
+	return []AccessMobileNode{{Identifier: "host1"}}, nil
+}
+func (n *fakeNode) Sessions(_ context.Context, limit int) ([]MobilitySession, error) {
+	return make([]MobilitySession, limit), nil
+}
+func (n *fakeNode) RemoveSession(_ context.Context, mn string) (bool, error) {
+	return mn == "host/1@example.org", nil
+}
+
+func TestNetworkBased(t *testing.T) {
+	_, c := serve(t)
+	if m, err := c.MobileNodes(t.Context()); err != nil || len(m) != 1 || m[0].Identifier != "host1" {
+		t.Errorf("mobile nodes %+v, %v", m, err)
+	}
+	if s, err := c.Sessions(t.Context(), 3); err != nil || len(s) != 3 {
+		t.Errorf("sessions %+v, %v", s, err)
+	}
+	if err := c.RemoveSession(t.Context(), "host/1@example.org"); err != nil {
+		t.Error(err)
+	}
+	if err := c.RemoveSession(t.Context(), "host2"); err == nil || err.Error() != "no session of host2" {
+		t.Errorf("a session that is not there: %v", err)
+	}
+}
+
 func TestFlows(t *testing.T) {
 	n, c := serve(t)
 	if f, err := c.Flows(t.Context(), 1); err != nil || len(f) != 1 || f[0].Number != 7 {

@@ -76,16 +76,28 @@ func Handler(n Node) http.Handler {
 		answer(w, struct{}{}, err)
 	})
 	mux.HandleFunc("GET /v1/flows", func(w http.ResponseWriter, r *http.Request) {
-		limit := defaultFlows
-		if text := r.URL.Query().Get("limit"); text != "" {
-			var err error
-			if limit, err = strconv.Atoi(text); err != nil || limit < 1 {
-				http.Error(w, "expected a limit of 1 or more", http.StatusBadRequest)
-				return
-			}
+		if limit, ok := limitOf(w, r); ok {
+			f, err := n.Flows(r.Context(), limit)
+			answer(w, f, err)
 		}
-		f, err := n.Flows(r.Context(), limit)
-		answer(w, f, err)
+	})
+	mux.HandleFunc("GET /v1/sessions", func(w http.ResponseWriter, r *http.Request) {
+		if limit, ok := limitOf(w, r); ok {
+			s, err := n.Sessions(r.Context(), limit)
+			answer(w, s, err)
+		}
+	})
+	mux.HandleFunc("DELETE /v1/sessions/{mn}", func(w http.ResponseWriter, r *http.Request) {
+		removed, err := n.RemoveSession(r.Context(), r.PathValue("mn"))
+		if err == nil && !removed {
+			http.Error(w, "no session of "+r.PathValue("mn"), http.StatusNotFound)
+			return
+		}
+		answer(w, struct{}{}, err)
+	})
+	mux.HandleFunc("GET /v1/mobile-nodes", func(w http.ResponseWriter, r *http.Request) {
+		m, err := n.MobileNodes(r.Context())
+		answer(w, m, err)
 	})
 	mux.HandleFunc("GET /v1/flows/{number}", func(w http.ResponseWriter, r *http.Request) {
 		if number, ok := flowNumber(w, r); ok {
@@ -123,8 +135,21 @@ func Handler(n Node) http.Handler {
 	return mux
 }
 
-// defaultFlows is how many flows are listed unless a limit is given.
-const defaultFlows = 1000
+// defaultLimit is how many flows or sessions are listed unless a limit is given.
+const defaultLimit = 1000
+
+func limitOf(w http.ResponseWriter, r *http.Request) (int, bool) {
+	text := r.URL.Query().Get("limit")
+	if text == "" {
+		return defaultLimit, true
+	}
+	limit, err := strconv.Atoi(text)
+	if err != nil || limit < 1 {
+		http.Error(w, "expected a limit of 1 or more", http.StatusBadRequest)
+		return 0, false
+	}
+	return limit, true
+}
 
 func flowNumber(w http.ResponseWriter, r *http.Request) (uint64, bool) {
 	number, err := strconv.ParseUint(r.PathValue("number"), 10, 64)

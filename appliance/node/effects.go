@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"time"
 
 	"kedge/appliance/control"
@@ -46,6 +47,11 @@ func (n *Node) carryOutAll(now time.Time, effects []signaling.Effect) {
 func (n *Node) carryOut(now time.Time, effect signaling.Effect) {
 	switch e := effect.(type) {
 	case signaling.Send:
+		if n.owns(e.Destination) {
+			// Two roles of one node talk to each other.
+			n.event(now, signaling.Received{Source: e.Source, Destination: e.Destination, Payload: e.Payload})
+			return
+		}
 		n.outlet.send(func(p *packet.Packet) { mobilityPacket(p, e) }, n.route(e.Tunnel, e.Link, e.Router))
 	case signaling.SendICMP:
 		n.outlet.send(func(p *packet.Packet) { discoveryPacket(p, e) }, n.route(e.Tunnel, e.Link, e.Router))
@@ -73,6 +79,18 @@ func (n *Node) carryOut(now time.Time, effect signaling.Effect) {
 		if l := n.link(e.Link); l != nil {
 			l.probe(now, e.Address)
 		}
+	case signaling.Advertise:
+		if l := n.access(e.Link); l != nil {
+			l.advertise(now, e)
+		}
+	case signaling.Unadvertise:
+		if l := n.access(e.Link); l != nil {
+			l.unadvertise(now, e)
+		}
+	case signaling.BindAttached:
+		n.bindAttached(e)
+	case signaling.UnbindAttached:
+		n.engine.UnbindAttached(e.Prefix)
 	case signaling.Decide:
 		n.flows.decide(now, e)
 	case signaling.Choose:
@@ -238,6 +256,27 @@ func (n *Node) signal(s *forwarding.Signal, _ time.Time) {
 func (n *Node) newsOfFlows() {
 	if n.flows != nil {
 		n.flows.wake()
+	}
+}
+
+// owns reports whether an address is one of kedge's own here.
+func (n *Node) owns(a netip.Addr) bool {
+	return slices.ContainsFunc(n.links, func(l *link) bool {
+		_, own := l.addresses[a]
+		return own
+	})
+}
+
+// strangers implements receiver.
+func (n *Node) strangers(all []forwarding.Stranger) {
+	for _, s := range all {
+		n.loop.offer(func(now time.Time) {
+			for _, l := range n.accessLinks {
+				if l.id == s.Port {
+					l.stranger(now, s.LinkSource)
+				}
+			}
+		})
 	}
 }
 

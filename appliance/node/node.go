@@ -69,7 +69,9 @@ type Node struct {
 	// chores are goroutines that do what the loop does not wait for; they end before the journal is closed.
 	chores sync.WaitGroup
 	links  []*link
-	device *device
+	// accessLinks are a MAAR's to its mobile nodes.
+	accessLinks []*accessLink
+	device      *device
 
 	// events are those that the role's machine has yet to be handed; busy says that it is being handed some.
 	events []signaling.Event
@@ -90,7 +92,7 @@ func Run(ctx context.Context, cfg *config.Config, log *slog.Logger) (err error) 
 	n := &Node{
 		cfg: cfg, log: log, started: time.Now(),
 		loop: newLoop(), ports: new(ports), trace: control.NewTrace(rememberedEvents),
-		engine: forwarding.New(forwarding.Options{Anchor: cfg.HomeAgent != nil || cfg.HomeProxy != nil}),
+		engine: forwarding.New(forwarding.Options{Anchor: anchors(cfg)}),
 	}
 	n.outlet = newOutlet(n.engine, n.ports, n)
 	if err := n.openJournal(); err != nil {
@@ -104,7 +106,11 @@ func Run(ctx context.Context, cfg *config.Config, log *slog.Logger) (err error) 
 	if m := cfg.MobileNode; m != nil && m.PlainIPv6 {
 		n.homeless = &homeless{node: n, since: n.started}
 	}
-	if n.role, err = newRole(cfg); err != nil {
+	secret, err := secretOf(cfg.StateDirectory)
+	if err != nil {
+		return err
+	}
+	if n.role, err = newRole(n, secret); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, n.role.close()) }()
@@ -135,7 +141,7 @@ func Run(ctx context.Context, cfg *config.Config, log *slog.Logger) (err error) 
 	if err := n.ignoreHomeLink(); err != nil {
 		return err
 	}
-	if err := n.openLinks(); err != nil {
+	if err := n.openLinks(secret); err != nil {
 		n.closeLinks()
 		return explain(err)
 	}
@@ -146,6 +152,9 @@ func Run(ctx context.Context, cfg *config.Config, log *slog.Logger) (err error) 
 	for _, l := range n.links {
 		run("link "+l.cfg.Interface, l.run)
 	}
+	for _, l := range n.accessLinks {
+		run("link "+l.cfg.Interface, l.run)
+	}
 	run("control API", func(ctx context.Context) error { return control.Serve(ctx, listener, n) })
 	run("link events", n.watch)
 	n.log.Info("node runs", "version", Version(), "roles", cfg.Roles, "control", cfg.Control.Socket)
@@ -153,6 +162,11 @@ func Run(ctx context.Context, cfg *config.Config, log *slog.Logger) (err error) 
 		n.log.Warn("signalling is NOT authenticated, as the configuration says: anybody can take over a home address")
 	}
 	return n.work(ctx, running)
+}
+
+// anchors reports whether a node forwards for others.
+func anchors(c *config.Config) bool {
+	return c.HomeAgent != nil || c.HomeProxy != nil || c.AccessRouter != nil || c.Database != nil && c.Database.ServePlain
 }
 
 // unauthenticated reports whether anybody's signalling is taken without authentication.
@@ -192,6 +206,9 @@ func (n *Node) work(ctx, running context.Context) error {
 	}
 	if n.homeless != nil {
 		n.loop.machines = append(n.loop.machines, n.homeless)
+	}
+	if r, ok := roleOf[*accessRouter](n); ok {
+		n.loop.machines = append(n.loop.machines, &idleWatch{node: n, role: r})
 	}
 	for _, l := range n.links {
 		n.loop.machines = append(n.loop.machines, l)
@@ -273,7 +290,7 @@ func (n *Node) openHost() (err error) {
 }
 
 // openLinks opens the TUN device and the Ethernet links.
-func (n *Node) openLinks() error {
+func (n *Node) openLinks(secret []byte) error {
 	id := forwarding.PortID(0)
 	if n.cfg.TUN != nil {
 		n.device = &device{node: n, cfg: *n.cfg.TUN, id: id}
@@ -281,12 +298,16 @@ func (n *Node) openLinks() error {
 			return err
 		}
 	}
-	secret, err := secretOf(n.cfg.StateDirectory)
-	if err != nil {
-		return err
-	}
 	for _, c := range n.cfg.Links {
 		id++
+		if c.Access {
+			l, err := newAccessLink(n, c, id)
+			if err != nil {
+				return err
+			}
+			n.accessLinks = append(n.accessLinks, l)
+			continue
+		}
 		l, err := newLink(n, c, id, secret)
 		if err != nil {
 			return err
@@ -304,12 +325,18 @@ func (n *Node) closeLinks() {
 	for _, l := range n.links {
 		l.eth.Close()
 	}
+	for _, l := range n.accessLinks {
+		l.eth.Close()
+	}
 }
 
 // watch tells links what the host kernel says of their interfaces.
 func (n *Node) watch(ctx context.Context) error {
 	var names []string
 	for _, l := range n.links {
+		names = append(names, l.cfg.Interface)
+	}
+	for _, l := range n.accessLinks {
 		names = append(names, l.cfg.Interface)
 	}
 	if n.device != nil {
@@ -327,6 +354,9 @@ func (n *Node) watch(ctx context.Context) error {
 				if l.cfg.Interface == e.Link.Name {
 					l.kernelEvent(now, e)
 				}
+			}
+			if l := n.access(e.Link.Name); l != nil {
+				l.kernelEvent(now, e)
 			}
 		})
 	})

@@ -50,6 +50,8 @@ type receiver interface {
 	signal(s *forwarding.Signal, now time.Time)
 	// newsOfFlows says that the engine has news of flows.
 	newsOfFlows()
+	// strangers sent data on an access link without being attached.
+	strangers(all []forwarding.Stranger)
 }
 
 // pump carries packets from one link through the engine, until the link is closed. Errors that pass are waited out.
@@ -69,6 +71,9 @@ func pump(ctx context.Context, l netstack.Link, id forwarding.PortID, w *forward
 			}
 			if r.News {
 				to.newsOfFlows()
+			}
+			if len(r.Strangers) > 0 {
+				to.strangers(r.Strangers)
 			}
 		}
 		switch {

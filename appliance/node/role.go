@@ -1,13 +1,16 @@
 package node
 
 import (
+	"errors"
 	"net/netip"
 	"time"
 
 	"kedge/appliance/control"
 	"kedge/config"
 	"kedge/signaling"
+	"kedge/signaling/accessrouter"
 	"kedge/signaling/auth"
+	"kedge/signaling/database"
 	"kedge/signaling/directory"
 	"kedge/signaling/dmipv6"
 	"kedge/signaling/homeagent"
@@ -67,22 +70,51 @@ var operators = map[signaling.ReportKind]bool{
 	dmipv6.FlowsTerminated:          true,
 	dmipv6.PathSwitched:             true,
 	dmipv6.StoreFailed:              true,
+	accessrouter.Attached:           true,
+	accessrouter.Detached:           true,
+	accessrouter.NotAuthorized:      true,
+	accessrouter.Contended:          true,
+	accessrouter.PoolExhausted:      true,
+	accessrouter.LocalService:       true,
+	accessrouter.Denied:             true,
+	accessrouter.BecamePrevious:     true,
+	accessrouter.Removed:            true,
+	accessrouter.StoreFailed:        true,
+	database.SessionCreated:         true,
+	database.SessionMoved:           true,
+	database.SessionEnded:           true,
+	database.Unanswered:             true,
+	database.StoreFailed:            true,
 	routeoptimization.Optimized:     true,
 	routeoptimization.Tunnelled:     true,
 	routeoptimization.Failed:        true,
 	routeoptimization.Unsupported:   true,
 }
 
-func newRole(c *config.Config) (role, error) {
-	switch {
+func newRole(n *Node, secret []byte) (role, error) {
+	switch c := n.cfg; {
 	case c.MobileNode != nil:
 		return newMobileNode(c)
 	case c.HomeProxy != nil:
 		return newHomeProxy(c)
 	case c.CorrespondentNode != nil:
 		return newCorrespondentNode(c)
+	case c.HomeAgent != nil:
+		return newHomeAgent(c)
+	case c.AccessRouter == nil:
+		return newMobilityDatabase(c)
+	case c.Database == nil:
+		return newAccessRouter(n, secret)
 	}
-	return newHomeAgent(c)
+	router, err := newAccessRouter(n, secret)
+	if err != nil {
+		return nil, err
+	}
+	database, err := newMobilityDatabase(n.cfg)
+	if err != nil {
+		return nil, errors.Join(err, router.close())
+	}
+	return combined{router, database}, nil
 }
 
 func association(a config.SecurityAssociation, identifier string) auth.Association {

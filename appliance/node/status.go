@@ -50,6 +50,13 @@ func (n *Node) status(now time.Time) control.Status {
 			s.Reason = "link " + l.cfg.Interface + " is down"
 		}
 	}
+	for _, l := range n.accessLinks {
+		s.Links = append(s.Links, l.show())
+		if l.table != nil {
+			addCounters(s.Counters, "link-"+l.cfg.Interface+"-access", l.table.Counters())
+		}
+		addCounters(s.Counters, "link-"+l.cfg.Interface, l.eth.Counters())
+	}
 	s.Healthy = s.Reason == ""
 	return s
 }

@@ -5,9 +5,13 @@ import (
 	"time"
 )
 
-// IdentifierNAI is the subtype of a mobile node identifier that is a network access identifier, user@realm (RFC 4283
-// section 3.1).
-const IdentifierNAI = 1
+// Subtypes of mobile node identifiers.
+const (
+	// IdentifierNAI is a network access identifier, user@realm (RFC 4283 section 3.1).
+	IdentifierNAI = 1
+	// IdentifierEUI48 is a link-layer address of 6 octets (RFC 8371 section 4).
+	IdentifierEUI48 = 5
+)
 
 // MobileNodeIdentifier is RFC 4283 section 3, with no alignment.
 //
