@@ -105,54 +105,6 @@ func signedDirect(t *testing.T, m *mh.DMIPv6, s auth.Association, source, destin
 	return direct(source, destination, b)
 }
 
-// Replies that were heard, and such as nobody with a key has made, are nothing to the mobile node.
-func TestForgedReplies(t *testing.T) {
-	t.Parallel()
-	a := newFlowAttack(t)
-	wrong := association(t, wrongKey, 256)
-	evil := netip.MustParseAddr("2001:db8:1::666")
-	reply := &mh.DMIPv6{Subtype: mh.DHPQueryReply, Lifetime: time.Hour, Options: mh.Options{&mh.DHPInformation{
-		Preference: 255, Coverage: region2, Lifetime: time.Hour, Address: evil,
-	}}}
-	response := &mh.DMIPv6{Subtype: mh.DHoAResponse, Lifetime: time.Hour, Options: mh.Options{&mh.DHoA{Prefix: single(evil)}}}
-	unsigned, err := mh.Append(nil, response)
-	a.must(err)
-	packets := [][]byte{
-		a.message(a.told, mh.DHPQueryReply), a.message(a.told, mh.DHoAResponse),
-		signedDirect(t, reply, wrong, homeAgent, a.careOf, a.careOf, time.Now()),
-		signedDirect(t, response, wrong, homeProxy1, a.careOf, a.careOf, time.Now()),
-		direct(homeProxy2, a.careOf, unsigned),
-	}
-	sum := func() uint64 {
-		c := a.mn.status().Counters
-		return c["dmipv6-unmatched"] + c["dmipv6-unauthentic"] + c["dmipv6-ignored"]
-	}
-	for i, p := range packets {
-		before := sum()
-		a.x.send(a.victim, p)
-		await(t, "packet is counted", func() bool { return sum() == before+1 })
-		if t.Failed() {
-			t.Fatalf("packet %d", i)
-		}
-	}
-	// Cut short everywhere.
-	for _, p := range packets[:2] {
-		for n := 41; n < len(p); n++ {
-			a.x.send(a.victim, resized(p[:n]))
-			if header := slices.Clone(p[40:n]); len(header) >= 8 {
-				header = header[:len(header)/8*8]
-				header[1] = byte(len(header)/8 - 1)
-				a.x.send(a.victim, direct(sourceOf(p), destinationOf(p), header))
-			}
-		}
-	}
-	if n := len(a.mn.anchors()); n != 1 {
-		t.Errorf("%d addresses are held", n)
-	}
-	udpSocket(t, a.nodes["mn"], anyAddress).asks(udpSocket(t, a.nodes["cn2"], correspondent2), 100, pool2)
-	a.survived()
-}
-
 // Requests for addresses, and for giving the victim's back, by somebody without a ticket.
 func TestForgedRequests(t *testing.T) {
 	t.Parallel()
