@@ -51,8 +51,10 @@ func newRoot() *cobra.Command {
 		Use:   "kedge",
 		Short: "Mobile IPv6 in user space: sessions stay up while nodes move",
 		Long: `kedge keeps IPv6 sessions alive while nodes move. One binary is, by the role in
-its configuration file, a mobile node, a home agent or a correspondent node (RFC 6275), or a
-Distributed Home-Proxy, an anchor for single service flows (DMIPv6).
+its configuration file, a mobile node, home agent or correspondent node (Mobile
+IPv6), an anchor for single service flows (DMIPv6), or a mobility anchor and
+access router or central mobility database for hosts that run no mobility
+software (RFC 8885).
 
 See it work:            kedge lab handoff
 Run a node:             kedge run --config /etc/kedge/kedge.toml
@@ -60,7 +62,7 @@ Look at a running one:  kedge status`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	root.AddCommand(runCommand(), checkCommand(), statusCommand(), bindingsCommand(), eventsCommand(), flowsCommand(), anchorsCommand(), directoryCommand(), doctorCommand(), lab.Command(), versionCommand())
+	root.AddCommand(runCommand(), checkCommand(), statusCommand(), bindingsCommand(), eventsCommand(), flowsCommand(), anchorsCommand(), directoryCommand(), mobileNodesCommand(), sessionsCommand(), doctorCommand(), lab.Command(), versionCommand())
 	node := &cobra.Group{ID: "node", Title: "Commands:"}
 	network := &cobra.Group{ID: "network", Title: "Programs of test networks:"}
 	root.AddGroup(node, network)

@@ -88,6 +88,19 @@ func printStatus(out io.Writer, s control.Status, now time.Time) error {
 			fmt.Fprintf(w, "home agent\t%v %s\n", a.HomeAgent, state)
 		}
 	}
+	if a := s.AccessRouter; a != nil {
+		fmt.Fprintf(w, "access router\t%v, %d mobile nodes\n", a.Address, a.MobileNodes)
+		if a.LocalMobilityAnchor.IsValid() {
+			fmt.Fprintf(w, "local mobility anchor\t%v\n", a.LocalMobilityAnchor)
+		} else {
+			fmt.Fprintf(w, "database\t%v\n", a.Database)
+			fmt.Fprintf(w, "pools\t%v\n", a.Pools)
+		}
+	}
+	if d := s.Database; d != nil {
+		fmt.Fprintf(w, "mobility database\t%v, %s, %d routers\n", d.Address, d.Mode, d.Routers)
+		fmt.Fprintf(w, "sessions\t%d\n", d.Sessions)
+	}
 	if s.CorrespondentNode.IsValid() {
 		fmt.Fprintf(w, "correspondent\t%v\n", s.CorrespondentNode)
 	}
