@@ -117,7 +117,7 @@ func (m *Machine) confirm(now time.Time, s *session, router uint16, groups []gro
 		}
 	}
 	h := s.handoff
-	if !h.answered || m.cfg.Mode != Relay {
+	if !h.answered || m.cfg.Mode != Relay || h.answer.id == "" {
 		return
 	}
 	m.counters.Late++

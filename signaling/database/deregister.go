@@ -37,6 +37,7 @@ func (m *Machine) deregister(now time.Time, q *request) {
 		return
 	}
 	m.counters.Deregistrations++
+	s.ordered(q)
 	m.end(now, s, "its S-MAAR de-registered it")
 	m.send(now, &q.answer, mh.StatusAccepted, 0, q.requested(), nil)
 }

@@ -1,7 +1,6 @@
 package database
 
 import (
-	"slices"
 	"time"
 
 	"kedge/signaling"
@@ -80,6 +79,7 @@ func (m *Machine) stop(x *exchange) {
 	m.retries.remove(x)
 	if x.session == nil {
 		delete(m.ends, x.peer)
+		m.forgetEnd(x)
 	}
 }
 
@@ -173,29 +173,4 @@ func (m *Machine) lastOf(s *session) answer {
 		a.linkLayer = &mh.LinkLayerIdentifier{Identifier: []byte(s.linkLayer)}
 	}
 	return a
-}
-
-// tellEnd has a's MAAR told that a is not part of s any more.
-func (m *Machine) tellEnd(now time.Time, s *session, a anchor) {
-	p := peer{s.id, a.router}
-	x := m.ends[p]
-	if x == nil {
-		x = &exchange{peer: p, position: -1}
-		m.ends[p] = x
-	}
-	x.ended = append(slices.DeleteFunc(x.ended, func(o anchor) bool { return o.prefix == a.prefix }), a)
-	x.last = m.lastOf(s)
-	m.begin(x)
-}
-
-// spare takes prefix out of what p is to be told the end of.
-func (m *Machine) spare(p peer, prefix uint64) {
-	x := m.ends[p]
-	if x == nil {
-		return
-	}
-	x.ended = slices.DeleteFunc(x.ended, func(o anchor) bool { return o.prefix == prefix })
-	if len(x.ended) == 0 {
-		m.stop(x)
-	}
 }

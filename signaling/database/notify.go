@@ -7,7 +7,7 @@ import (
 
 // handoff is what goes on while P-MAARs are told of a new S-MAAR.
 type handoff struct {
-	// answer is for the S-MAAR's latest PBU; answered says that it has had a PBA.
+	// answer is for the S-MAAR's latest PBU, without id if that came before a restart; answered says that it has had a PBA.
 	answer   answer
 	answered bool
 	// deadline is when it gets one at the latest.

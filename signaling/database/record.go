@@ -58,20 +58,24 @@ func (m *Machine) appendRecord(now time.Time, b []byte, s *session) []byte {
 	b = append(b, byte(s.indicator), byte(s.access), byte(len(s.anchors)), byte(len(s.id)), byte(len(s.linkLayer)))
 	b = append(append(b, s.id...), s.linkLayer...)
 	for i := range s.anchors {
-		a := &s.anchors[i]
-		flags := byte(0)
-		if a.confirmed {
-			flags |= flagConfirmed
-		}
-		b = binary.BigEndian.AppendUint64(append(b, flags), a.prefix)
-		b = append(b, m.recordAddress(a.router)...)
-		b = binary.BigEndian.AppendUint64(b, a.linkLocal)
-		b = append(append(b, a.linkLayerLength), a.linkLayer[:]...)
-		b = append(b, byte(len(a.local)))
-		for _, p := range a.local {
-			w := p.Addr().As16()
-			b = append(append(b, w[:]...), byte(p.Bits()))
-		}
+		b = m.appendAnchor(b, &s.anchors[i])
+	}
+	return b
+}
+
+func (m *Machine) appendAnchor(b []byte, a *anchor) []byte {
+	flags := byte(0)
+	if a.confirmed {
+		flags |= flagConfirmed
+	}
+	b = binary.BigEndian.AppendUint64(append(b, flags), a.prefix)
+	b = append(b, m.recordAddress(a.router)...)
+	b = binary.BigEndian.AppendUint64(b, a.linkLocal)
+	b = append(append(b, a.linkLayerLength), a.linkLayer[:]...)
+	b = append(b, byte(len(a.local)))
+	for _, p := range a.local {
+		w := p.Addr().As16()
+		b = append(append(b, w[:]...), byte(p.Bits()))
 	}
 	return b
 }
@@ -170,8 +174,14 @@ func (m *Machine) load(now time.Time) error {
 		return nil
 	}
 	var problems []error
-	err := m.cfg.Store.Load(func(_, record []byte) error {
-		if err := m.admit(now, record); err != nil {
+	err := m.cfg.Store.Load(func(key, record []byte) error {
+		var err error
+		if len(key) > 0 && key[0] == 'e' {
+			err = m.admitEnd(key, record)
+		} else {
+			err = m.admit(now, record)
+		}
+		if err != nil {
 			problems = append(problems, err)
 		}
 		return nil
@@ -207,19 +217,19 @@ func (m *Machine) save(now time.Time, s *session) {
 		return
 	}
 	size := recordFixed + len(s.id) + len(s.linkLayer) + len(s.anchors)*(anchorFixed+8)
-	m.stored(s, m.cfg.Store.Save(recordKey(s), m.appendRecord(now, make([]byte, 0, size), s)))
+	m.stored(s.id, m.cfg.Store.Save(recordKey(s), m.appendRecord(now, make([]byte, 0, size), s)))
 }
 
 // forgetRecord removes s from the store.
 func (m *Machine) forgetRecord(s *session) {
 	if m.cfg.Store != nil {
-		m.stored(s, m.cfg.Store.Delete(recordKey(s)))
+		m.stored(s.id, m.cfg.Store.Delete(recordKey(s)))
 	}
 }
 
-func (m *Machine) stored(s *session, err error) {
+func (m *Machine) stored(id string, err error) {
 	if err != nil {
 		m.counters.StoreErrors++
-		m.do(signaling.Report{Kind: StoreFailed, Detail: fmt.Sprintf("%s: %v", text(s.id), err)})
+		m.do(signaling.Report{Kind: StoreFailed, Detail: fmt.Sprintf("%s: %v", text(id), err)})
 	}
 }
