@@ -56,7 +56,7 @@ func (w *Worker) fromAccess(p *packet.Packet, in PortID) {
 }
 
 // toInterface takes a packet for a link-local address of this node's, one of a distributed logical interface (RFC 8885
-// section 4.5). Mobile nodes may ask whether it is there; nothing else of this node is to be reached by it.
+// section 3.7). Mobile nodes may ask whether it is there; nothing else of this node is to be reached by it.
 func (w *Worker) toInterface(p *packet.Packet, h *ip6.Header, in PortID) {
 	b, l := p.Bytes(), w.facts(h.Destination).local(w.state)
 	if l == nil || l.port != in || h.Upper != ip6.ICMP || h.Mobile || h.Fragmented ||

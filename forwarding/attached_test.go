@@ -96,7 +96,7 @@ func TestRFC5213_5_6_3_CongestionNotification(t *testing.T) {
 	wantDrop(t, e, process(w, ethPort, tunnelled(3, previous, maar, udp(cn, within(earlier1), 1))), DropCongestion)
 }
 
-// RFC 8885 section 3.1: flows from the serving MAAR's own prefix are routed, without a tunnel.
+// "MAAR1 acts as a plain router for packets destined to the MN as no encapsulation or special handling takes place."
 func TestRFC8885_3_1_LocalPrefixIsRouted(t *testing.T) {
 	e, w := accessRouter(t)
 	for range 10 {
@@ -116,9 +116,9 @@ func TestRFC8885_3_1_LocalPrefixIsRouted(t *testing.T) {
 	wantCount(t, e, Decapsulated, 0)
 }
 
-// RFC 8885 section 3.1, figure 2: what a mobile node sends and gets with the prefix of its previous MAAR goes through the
+// RFC 8885 section 3.2, step 5: what a mobile node sends and gets with the prefix of its previous MAAR goes through the
 // tunnel between the two, and the previous MAAR routes it on.
-func TestRFC8885_3_1_EarlierPrefixGoesThroughBothMAARs(t *testing.T) {
+func TestRFC8885_3_2_EarlierPrefixGoesThroughBothMAARs(t *testing.T) {
 	_, w := accessRouter(t)
 	p := New(Options{Anchor: true})
 	must(t, p.SetPort(Port{ID: ethPort, MTU: 1500}))
@@ -143,7 +143,7 @@ func TestRFC8885_3_1_EarlierPrefixGoesThroughBothMAARs(t *testing.T) {
 }
 
 // A mobile node is served by all routers that it sees, and chooses among them as it likes: nothing but the source decides.
-func TestRFC8885_4_5_AnyRouterTakesAnySource(t *testing.T) {
+func TestRFC8885_3_7_AnyRouterTakesAnySource(t *testing.T) {
 	_, w := accessRouter(t)
 	if out := one(t, said(w, access1, mac1, udp(within(local1), cn, 1)), ethPort); addrAt(out, 8) != within(local1) {
 		t.Errorf("native: %x", out)
