@@ -81,8 +81,8 @@ type Config struct {
 	IdleTime time.Duration
 	// RetransTimer is the time between two such questions.
 	RetransTimer time.Duration
-	// MaxHosts bounds the hosts in all, MaxStrangers those that no router is served to: the stranger heard of longest ago
-	// gives way.
+	// MaxHosts bounds the hosts in all. While MaxStrangers or more have no router served to them, the one of these heard of
+	// longest ago gives way to a new host.
 	MaxHosts, MaxStrangers int
 	// StrangerRate bounds the hosts a second, and at once, that are reported as attached while nothing was known of them:
 	// whoever makes up link-layer addresses makes others no work beyond that.

@@ -51,7 +51,7 @@ type host struct {
 
 // addHost makes a host one of the table's hosts if there is room.
 func (t *Table) addHost(link packet.LinkAddress) *host {
-	if t.strangers.Len() >= t.cfg.MaxStrangers || len(t.hosts) >= t.cfg.MaxHosts {
+	for t.strangers.Len() >= t.cfg.MaxStrangers || len(t.hosts) >= t.cfg.MaxHosts {
 		oldest := t.strangers.Front()
 		if oldest == nil {
 			t.counters.Refused++
