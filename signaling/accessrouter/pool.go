@@ -10,6 +10,8 @@ const (
 	// draws is how often a prefix is drawn by hash before the pool is searched, searched how many are looked at then.
 	draws    = 16
 	searched = 1 << 16
+	// rememberedPerNode is for how many times MaxNodes there is a memory of prefixes that were given back.
+	rememberedPerNode = 4
 )
 
 // holder is who has a prefix, or had it last.
@@ -29,13 +31,17 @@ type pool struct {
 	remembered map[identity]netip.Prefix
 	// reserved are the prefixes of certain mobile nodes by configuration.
 	reserved map[netip.Prefix]identity
+	// emptyUntil is when there may be a prefix again after a search in vain, most how many holders are remembered for the
+	// time of memory.
+	emptyUntil time.Time
+	most       int
 }
 
 func newPool(c *Config) pool {
 	p := pool{
 		prefixes: c.Pools, secret: c.Secret[:], memory: c.PrefixMemory, quarantine: c.Quarantine,
 		holders: make(map[netip.Prefix]holder), remembered: make(map[identity]netip.Prefix),
-		reserved: make(map[netip.Prefix]identity),
+		reserved: make(map[netip.Prefix]identity), most: rememberedPerNode * c.MaxNodes,
 	}
 	for i := range c.Nodes {
 		if n := &c.Nodes[i]; n.Prefix.IsValid() {
@@ -102,6 +108,9 @@ func (p *pool) take(now time.Time, id identity, fixed netip.Prefix) (netip.Prefi
 			return prefix, true
 		}
 	}
+	if now.Before(p.emptyUntil) {
+		return netip.Prefix{}, false
+	}
 	for _, must := range []bool{false, true} {
 		for _, q := range p.prefixes {
 			for n := range uint32(draws) {
@@ -118,7 +127,20 @@ func (p *pool) take(now time.Time, id identity, fixed netip.Prefix) (netip.Prefi
 			}
 		}
 	}
+	p.emptyUntil = now.Add(p.quarantine)
+	for _, h := range p.holders {
+		if !h.released.IsZero() {
+			p.mayBeFree(now, h)
+		}
+	}
 	return netip.Prefix{}, false
+}
+
+// mayBeFree takes in that what h had is free at the end of its quarantine.
+func (p *pool) mayBeFree(now time.Time, h holder) {
+	if free := h.released.Add(p.quarantine); free.After(now) && free.Before(p.emptyUntil) {
+		p.emptyUntil = free
+	}
 }
 
 // claim marks prefix as used by id, and reports whether it may be.
@@ -139,13 +161,18 @@ func (p *pool) release(now time.Time, prefix netip.Prefix) {
 	if h, ok := p.holders[prefix]; ok {
 		h.released = now
 		p.holders[prefix] = h
+		p.mayBeFree(now, h)
 	}
 }
 
-// forget drops what is neither remembered nor in quarantine any more, and returns it.
+// forget drops what is neither remembered nor in quarantine any more, and returns it. With too many it remembers none.
 func (p *pool) forget(now time.Time) (gone []netip.Prefix) {
+	keep := max(p.memory, p.quarantine)
+	if len(p.holders) > p.most {
+		keep = p.quarantine
+	}
 	for prefix, h := range p.holders {
-		if h.released.IsZero() || now.Sub(h.released) < max(p.memory, p.quarantine) {
+		if h.released.IsZero() || now.Sub(h.released) < keep {
 			continue
 		}
 		delete(p.holders, prefix)
