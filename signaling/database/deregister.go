@@ -19,6 +19,10 @@ func (m *Machine) deregister(now time.Time, q *request) {
 		return
 	}
 	s := m.distributed(q.id)
+	if len(q.previous) > 0 && (s == nil || s.serving != q.router) {
+		m.refuse(now, q, mh.StatusGatewayNotAuthorized)
+		return
+	}
 	if s == nil || s.serving != q.router && !s.anchoredAt(q.router) {
 		m.counters.Deregistrations++
 		m.send(now, &q.answer, mh.StatusAccepted, 0, q.requested(), nil)
@@ -44,7 +48,7 @@ func (m *Machine) deregister(now time.Time, q *request) {
 
 // previous answers a P-MAAR that wants to de-register.
 func (m *Machine) previous(now time.Time, s *session, q *request) {
-	if len(q.previous) > 0 || m.cfg.Deregistration == DenyPrevious {
+	if m.cfg.Deregistration == DenyPrevious {
 		m.refuse(now, q, mh.StatusGatewayNotAuthorized)
 		return
 	}

@@ -48,7 +48,8 @@
 //	Mobile Node Identifier, Previous MAAR ..., Handoff Indicator (5), Access Technology Type, [Timestamp]
 //
 // The session goes on. The PBA has status 0, a lifetime of 0 and the same Previous MAAR options; what the session does not
-// have is as good as cleaned up. A Previous MAAR may be the S-MAAR itself, for a prefix it anchored earlier.
+// have is as good as cleaned up. A Previous MAAR may be the S-MAAR itself, for a prefix it anchored earlier. From anybody else, or
+// without a session, it is refused with status 154.
 //
 // CMD to MAAR, PBA:
 //
