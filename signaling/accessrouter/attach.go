@@ -11,6 +11,8 @@ import (
 const (
 	// repeatInterval is how often a sign of life from a mobile node that is served has its routers advertised again.
 	repeatInterval = 100 * time.Millisecond
+	// confirmInterval is how often it has it registered again.
+	confirmInterval = time.Second
 	// prefixRetry is how often a mobile node without a prefix is looked for one.
 	prefixRetry = 10 * time.Second
 	// A mobile node that others took over takeovers times within contention is left to them for as long.
@@ -151,8 +153,12 @@ func (m *Machine) provide(now time.Time, s *session, fixed netip.Prefix) bool {
 	return true
 }
 
-// stillHere takes in another sign of life: it may come from a host that has lost what it knew of its routers.
+// stillHere takes in that a host that is served did what hosts do after a change of link. It may have lost what it knew of its
+// routers, and it may have been elsewhere, without this MAAR having heard of that yet.
 func (m *Machine) stillHere(now time.Time, s *session) {
+	if s.state == serving && !m.gateway && s.request != nil && s.request.answered && now.Sub(s.request.began) >= confirmInterval {
+		m.ask(now, s, registration)
+	}
 	if s.told && now.Sub(s.repeated) >= repeatInterval {
 		s.repeated = now
 		m.advertise(s)

@@ -256,3 +256,25 @@ func TestRefreshKeepsEverything(t *testing.T) {
 		}
 	})
 }
+
+// TestReturnBeforeTheMoveWasHeardOf has the CMD's word of a move be lost, and the host come back meanwhile.
+func TestReturnBeforeTheMoveWasHeardOf(t *testing.T) {
+	inEachMode(t, func(t *testing.T, mode database.Mode) {
+		w := network(t, mode, 2)
+		w.attach(1)
+		w.run(2 * time.Second)
+		w.fate = func(from, to netip.Addr) (int, time.Duration) {
+			if from == cmd && to == maar(1) {
+				return 0, 0
+			}
+			return 1, 0
+		}
+		w.attach(2)
+		w.run(500 * time.Millisecond)
+		w.detach(2)
+		w.fate = nil
+		w.attach(1)
+		w.run(3 * time.Second)
+		w.served(1, 2)
+	})
+}

@@ -157,3 +157,37 @@ func TestRestoreLeavesOutWhatItCannotRead(t *testing.T) {
 	}
 
 }
+
+// TestDatabaseRestartsEmpty is of a CMD that has forgotten all. Mobile nodes keep the prefix of where they are, and are known
+// again with the next refresh. What earlier MAARs anchored cannot be found again; it ends there when it is idle.
+func TestDatabaseRestartsEmpty(t *testing.T) {
+	inEachMode(t, func(t *testing.T, mode database.Mode) {
+		var d database.Config
+		w := network(t, mode, 2, func(c *Config, config *database.Config) {
+			c.Lifetime = time.Minute
+			d = *config
+		})
+		w.attach(1)
+		w.run(time.Second)
+		w.attach(2)
+		w.run(2 * time.Second)
+		m, err := database.New(d, w.now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.cmd = m
+		w.add(cmd, m)
+		prefix := w.own(1)
+		w.run(time.Minute)
+		if w.cmd.Len() != 1 || w.info(2).State != "serving" || len(w.at(2).routers) != 1 {
+			t.Errorf("%d sessions, %s, %d routers", w.cmd.Len(), w.info(2).State, len(w.at(2).routers))
+		}
+		w.run(4 * time.Minute)
+		w.handle(1, signaling.PrefixIdle{Prefix: prefix, Since: w.now.Add(-DefaultIdleTimeout)})
+		w.run(time.Second)
+		if s := w.info(1).State; s != "none" || len(w.at(1).tunnels) != 0 {
+			t.Errorf("MAAR 1: %s, %v", s, w.at(1).tunnels)
+		}
+		w.served(2)
+	})
+}
