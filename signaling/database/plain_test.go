@@ -356,8 +356,11 @@ func TestRFC8885_4_2_BothKindsOfSession(t *testing.T) {
 	for range w.m.Sessions(w.now) {
 		n++
 	}
-	if _, ok := w.m.Remove(w.now, "mn@example.net"); n != 2 || !ok || w.m.Len() != 0 {
+	p := w.granted(9)[0]
+	effects, ok := w.m.Remove(w.now, "mn@example.net")
+	if w.take(effects); n != 2 || !ok || w.m.Len() != 0 {
 		t.Errorf("%d sessions, %d left", n, w.m.Len())
 	}
+	w.effects(bind(p, 9), signaling.Unbind{Home: p})
 	w.m.check(t)
 }

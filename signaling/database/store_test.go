@@ -147,7 +147,7 @@ func TestBrokenStore(t *testing.T) {
 	}
 }
 
-func TestRestoreIsDeterministicEnough(t *testing.T) {
+func TestRestoreChangesNoRecord(t *testing.T) {
 	s := memory{}
 	w := start(t, Proxy, func(c *Config) { c.Store = s })
 	w.registers(1, 1, time.Minute)

@@ -224,9 +224,9 @@ func (d *domain) told() {
 }
 
 func TestRandomWalk(t *testing.T) {
-	walks := 20
+	walks := 8
 	if testing.Short() {
-		walks = 4
+		walks = 3
 	}
 	for seed := range walks {
 		for _, mode := range []Mode{Relay, Locator, Proxy} {
