@@ -8,6 +8,12 @@ import (
 	"time"
 )
 
+const (
+	// mostPreviousMAARs and mostLocalPrefixes are as many as a message has room for.
+	mostPreviousMAARs = 16
+	mostLocalPrefixes = 4
+)
+
 func (r *reader) accessRouter(d *documentAccessRouter, c *Config) *AccessRouter {
 	const longest = 30 * 24 * time.Hour
 	a := &AccessRouter{
@@ -26,7 +32,7 @@ func (r *reader) accessRouter(d *documentAccessRouter, c *Config) *AccessRouter 
 		IdleTimeout:        r.duration("maar.idle_timeout", d.IdleTimeout, 10*time.Minute, time.Second, longest),
 		Deregistration:     r.deregistration("maar.deregistration", d.Deregistration),
 		MaxMobileNodes:     int(r.number("maar.max_mobile_nodes", d.MaxMobileNodes, 4096, 1, 1_000_000)),
-		MaxPreviousMAARs:   int(r.number("maar.max_previous_maars", d.MaxPreviousMAARs, 8, 0, 64)),
+		MaxPreviousMAARs:   int(r.number("maar.max_previous_maars", d.MaxPreviousMAARs, 8, 1, mostPreviousMAARs)),
 		KeepSessions:       d.KeepSessions == nil || *d.KeepSessions,
 		AllowAnyMobileNode: d.AllowAnyMobileNode,
 	}
@@ -47,6 +53,9 @@ func (r *reader) accessRouter(d *documentAccessRouter, c *Config) *AccessRouter 
 		if p.Bits() > 64 {
 			r.wrong(fmt.Sprintf("maar.pools.%d", i), "a prefix of 64 bits or fewer, of which each mobile node gets a /64", "%s", p)
 		}
+	}
+	if len(a.LocalPrefixes) > mostLocalPrefixes {
+		r.wrong("maar.local_prefixes", fmt.Sprintf("at most %d prefixes, which fit a proxy binding update", mostLocalPrefixes), "%d", len(a.LocalPrefixes))
 	}
 	if a.PreferredLifetime > a.ValidLifetime {
 		r.wrong("maar.preferred_lifetime", fmt.Sprintf("at most valid_lifetime (%v)", a.ValidLifetime), "%v", a.PreferredLifetime)
@@ -138,7 +147,7 @@ func (r *reader) database(d *documentDatabase, c *Config) *Database {
 		AggregationTimeout: r.duration(section+".aggregation_timeout", d.AggregationTimeout, 500*time.Millisecond, time.Millisecond, time.Minute),
 		Pacing:             r.duration(section+".pacing", d.Pacing, 200*time.Microsecond, 0, time.Second),
 		MaxSessions:        int(r.number(section+".max_sessions", d.MaxSessions, 1_000_000, 1, 100_000_000)),
-		MaxPreviousMAARs:   int(r.number(section+".max_previous_maars", d.MaxPreviousMAARs, 8, 0, 64)),
+		MaxPreviousMAARs:   int(r.number(section+".max_previous_maars", d.MaxPreviousMAARs, 8, 1, mostPreviousMAARs)),
 		Deregistration:     r.deregistration(section+".deregistration", d.Deregistration),
 		KeepSessions:       d.KeepSessions == nil || *d.KeepSessions,
 		ServePlain:         d.ServePlain,
