@@ -109,6 +109,11 @@ func TestRFC5213_6_9_1_2_RefusedMobileNodeGetsNoService(t *testing.T) {
 			if len(of[signaling.Advertise](e)) != 0 || s.state().State != "denied" {
 				t.Errorf("status %d: %v, %s", status, e.kinds(), s.state().State)
 			}
+			// What it had locally until then is taken back.
+			taken, told := of[signaling.UnbindAttached](e), of[signaling.Unadvertise](e)
+			if !s.m.gateway && (len(taken) != 1 || len(told) != 1 || !told[0].Tell) {
+				t.Errorf("status %d: unbound %+v, unadvertised %+v", status, taken, told)
+			}
 			// "SHOULD NOT send a Proxy Binding Update message again"
 			s.silent(s.after(time.Minute))
 			s.silent(s.attach())

@@ -8,6 +8,7 @@ import (
 
 	"kedge/signaling"
 	"kedge/signaling/database"
+	"kedge/signaling/mh"
 )
 
 func TestMoveThroughTheDomainAndBack(t *testing.T) {
@@ -277,4 +278,18 @@ func TestReturnBeforeTheMoveWasHeardOf(t *testing.T) {
 		w.run(3 * time.Second)
 		w.served(1, 2)
 	})
+}
+
+// TestMoveEndsWhatIsUnderWay has a host move on while the clean-up of a prefix is not answered.
+func TestMoveEndsWhatIsUnderWay(t *testing.T) {
+	s, prefix := served(t)
+	p2 := netip.MustParsePrefix("2001:db8:a2:7::/64")
+	u := one[*mh.BindingUpdate](s, s.attach())
+	s.acknowledge(u, mh.StatusAccepted, previousOf(2, p2)...)
+	s.after(DefaultIdleTimeout)
+	if c := one[*mh.BindingUpdate](s, s.handle(signaling.PrefixIdle{Prefix: p2, Since: noon})); c.Lifetime != 0 {
+		t.Errorf("PBU %+v", c)
+	}
+	s.notice(maar(3), prefix)
+	s.silent(s.after(24 * time.Hour))
 }

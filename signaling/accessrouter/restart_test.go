@@ -191,3 +191,17 @@ func TestDatabaseRestartsEmpty(t *testing.T) {
 		w.served(2)
 	})
 }
+
+func TestRestoredPrefixIsNobodyElses(t *testing.T) {
+	store := memoryStore{}
+	one64 := func(c *Config) { c.Store, c.Pools = store, []netip.Prefix{netip.MustParsePrefix("2001:db8:a1:10::/64")} }
+	served(t, one64)
+	s := alone(t, one64)
+	if _, err := s.m.Restore(s.now); err != nil {
+		t.Fatal(err)
+	}
+	e := effects(s.handle(signaling.MobileNodeAttached{Link: "radio", LinkLayer: signaling.LinkLayerAddress{2, 9}}))
+	if len(of[signaling.BindAttached](e)) != 0 || s.m.Counters().PoolExhausted != 1 {
+		t.Errorf("%v", e)
+	}
+}
