@@ -194,7 +194,9 @@ func TestDatabaseRestartsEmpty(t *testing.T) {
 
 func TestRestoredPrefixIsNobodyElses(t *testing.T) {
 	store := memoryStore{}
-	one64 := func(c *Config) { c.Store, c.Pools = store, []netip.Prefix{netip.MustParsePrefix("2001:db8:a1:10::/64")} }
+	one64 := func(c *Config) {
+		c.Store, c.Pools = store, []netip.Prefix{netip.MustParsePrefix("2001:db8:a1:10::/64")}
+	}
 	served(t, one64)
 	s := alone(t, one64)
 	if _, err := s.m.Restore(s.now); err != nil {
