@@ -23,22 +23,22 @@ import (
 
 // The kinds of report. Peer is the CMD or MAAR that it is about, Home the first address of the prefix.
 const (
-	Attached           signaling.ReportKind = "maar-attached"
-	Detached           signaling.ReportKind = "maar-detached"
-	NotAuthorized      signaling.ReportKind = "maar-not-authorized"
-	Contended          signaling.ReportKind = "maar-contended"
-	PoolExhausted      signaling.ReportKind = "maar-pool-exhausted"
-	LocalService       signaling.ReportKind = "maar-local-service"
-	UpdateSent         signaling.ReportKind = "pbu-sent"
-	UpdateReceived     signaling.ReportKind = "pbu-received"
-	AcknowledgeSent    signaling.ReportKind = "pba-sent"
-	AcknowledgeReceive signaling.ReportKind = "pba-received"
-	Denied             signaling.ReportKind = "maar-denied"
-	AnchorBound        signaling.ReportKind = "maar-anchor-bound"
-	AnchorReleased     signaling.ReportKind = "maar-anchor-released"
-	BecamePrevious     signaling.ReportKind = "maar-became-previous"
-	Removed            signaling.ReportKind = "maar-removed"
-	StoreFailed        signaling.ReportKind = "maar-store-failed"
+	Attached                signaling.ReportKind = "maar-attached"
+	Detached                signaling.ReportKind = "maar-detached"
+	NotAuthorized           signaling.ReportKind = "maar-not-authorized"
+	Contended               signaling.ReportKind = "maar-contended"
+	PoolExhausted           signaling.ReportKind = "maar-pool-exhausted"
+	LocalService            signaling.ReportKind = "maar-local-service"
+	UpdateSent              signaling.ReportKind = "proxy-binding-update-sent"
+	UpdateReceived          signaling.ReportKind = "proxy-binding-update-received"
+	AcknowledgementSent     signaling.ReportKind = "proxy-binding-acknowledgement-sent"
+	AcknowledgementReceived signaling.ReportKind = "proxy-binding-acknowledgement-received"
+	Denied                  signaling.ReportKind = "maar-denied"
+	AnchorBound             signaling.ReportKind = "maar-anchor-bound"
+	AnchorReleased          signaling.ReportKind = "maar-anchor-released"
+	BecamePrevious          signaling.ReportKind = "maar-became-previous"
+	Removed                 signaling.ReportKind = "maar-removed"
+	StoreFailed             signaling.ReportKind = "maar-store-failed"
 )
 
 const (

@@ -80,7 +80,7 @@ func (m *Machine) fromPeer(now time.Time, r *signaling.Received, s *session, a a
 
 func (m *Machine) reportAcknowledgement(r *signaling.Received, s *session, b *mh.BindingAcknowledgement) {
 	m.do(signaling.Report{
-		Kind: AcknowledgeReceive, Peer: r.Source, Home: s.own.Addr(), Link: s.link, Sequence: b.Sequence, Lifetime: b.Lifetime,
+		Kind: AcknowledgementReceived, Peer: r.Source, Home: s.own.Addr(), Link: s.link, Sequence: b.Sequence, Lifetime: b.Lifetime,
 		Status: uint8(b.Status), Detail: s.id.String(),
 	})
 }

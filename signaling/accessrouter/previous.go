@@ -320,7 +320,7 @@ func (m *Machine) acknowledge(q *notice, to netip.Addr, payload []byte, status m
 	m.counters.AcknowledgementsSent++
 	m.send(to, payload)
 	m.do(signaling.Report{
-		Kind: AcknowledgeSent, Peer: to, CareOf: q.serving, Sequence: q.Sequence, Lifetime: lifetime, Status: uint8(status),
+		Kind: AcknowledgementSent, Peer: to, CareOf: q.serving, Sequence: q.Sequence, Lifetime: lifetime, Status: uint8(status),
 		Detail: q.id.String(),
 	})
 }
