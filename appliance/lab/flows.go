@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"kedge/appliance/lab/measure"
@@ -151,13 +152,23 @@ func (s *session) endFlows(f *flows, moves []measure.Move, end int64) {
 	for _, p := range f.probes {
 		p.running.Stop()
 		r := report.Probe{Probe: p.spec, Downlink: p.running.Downlink.Snapshot(), Uplink: p.running.Uplink.Snapshot()}
-		r.Handoffs = measure.Handoffs(moves, r.Downlink, r.Uplink, events, end)
+		own := slices.DeleteFunc(slices.Clone(moves), func(m measure.Move) bool { return m.Node != p.spec.Mobile })
+		r.Handoffs = measure.Handoffs(own, r.Downlink, r.Uplink, s.withoutOthers(events, p.spec), end)
 		r.Classes = measure.Classify(r.Handoffs)
 		s.result.Probes = append(s.result.Probes, r)
 	}
 	for _, d := range f.downloads {
 		s.result.Downloads = append(s.result.Downloads, report.Download{Download: d.spec, Outcome: d.running.Finish(finishTime)})
 	}
+}
+
+// withoutOthers leaves out the events that are about other probes' mobile nodes.
+func (s *session) withoutOthers(events []measure.Event, spec topology.Probe) []measure.Event {
+	return slices.DeleteFunc(slices.Clone(events), func(e measure.Event) bool {
+		return slices.ContainsFunc(s.lab.Probes, func(other topology.Probe) bool {
+			return other.Mobile != spec.Mobile && (e.Node == other.Mobile || e.Home == other.MobileAddress.String())
+		})
+	})
 }
 
 // bulks measures each path in turn, in as many rounds as the lab has.

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -194,7 +195,7 @@ func (s *session) measure(ctx context.Context, steps []topology.Step) error {
 	return err
 }
 
-// moves makes the moves and tells of each what it did to the first probe.
+// moves makes the moves and tells of each what it did to the first probe of the node that moves.
 func (s *session) moves(ctx context.Context, steps []topology.Step, f *flows) ([]measure.Move, error) {
 	var made []measure.Move
 	since := time.Now().Add(s.lab.Settle.Std())
@@ -211,6 +212,7 @@ func (s *session) moves(ctx context.Context, steps []topology.Step, f *flows) ([
 		since = time.Now()
 		m := measure.Move{
 			Node: step.Node, Interface: step.Interface, From: step.From, To: step.To, Class: step.Class, Way: step.Way,
+			Lossless: step.Lossless, PreviousMAAR: step.PreviousMAAR,
 			Unplugged: unplugged, Plugged: plugged,
 		}
 		made = append(made, m)
@@ -236,12 +238,13 @@ func (s *session) moves(ctx context.Context, steps []topology.Step, f *flows) ([
 const tellTime = 3 * time.Second
 
 func (s *session) tell(ctx context.Context, i int, m measure.Move, f *flows, limit time.Time) {
-	text := fmt.Sprintf("move %d: %s %s -> %s", i+1, m.Node, m.From, m.To)
-	if len(f.probes) == 0 {
+	text := fmt.Sprintf("move %d: %s %s", i+1, m.Node, m)
+	at := slices.IndexFunc(f.probes, func(p *runningProbe) bool { return p.spec.Mobile == m.Node })
+	if at < 0 {
 		s.progress.say("%s", text)
 		return
 	}
-	p := f.probes[0].running
+	p := f.probes[at].running
 	resumed := func(stream *traffic.Stream) bool { return stream.LastArrival() > m.Plugged+int64(time.Millisecond) }
 	for time.Now().Before(limit) && ctx.Err() == nil {
 		if resumed(p.Downlink) && resumed(p.Uplink) {

@@ -14,8 +14,22 @@ type Move struct {
 	Node, Interface, From, To string
 	Class                     topology.MoveClass
 	Way                       topology.Way
+	// What is expected of it.
+	Lossless     bool
+	PreviousMAAR string
 	// Unplugged and Plugged are when the old link was taken away and when the new one was there.
 	Unplugged, Plugged int64
+}
+
+// String is where a move leads from and to; an interface may be plugged in or unplugged only.
+func (m Move) String() string {
+	switch {
+	case m.From == "":
+		return m.Interface + " into " + m.To
+	case m.To == "":
+		return m.Interface + " out of " + m.From
+	}
+	return m.From + " -> " + m.To
 }
 
 // Handoff is a move and what it did to a probe.
@@ -23,6 +37,10 @@ type Handoff struct {
 	Move
 	Downlink, Uplink Silence
 	Parts            Parts
+	// Learned is when the previous MAAR learned of the move, 0 if there is none or it did not. LostLater counts the datagrams
+	// to the mobile node that were sent after that and never arrived.
+	Learned   int64
+	LostLater int
 	// Events of all nodes in the window.
 	Events []Event
 }
@@ -50,6 +68,12 @@ func Handoffs(moves []Move, downlink, uplink traffic.Snapshot, events []Event, e
 			Parts:    Split(events, m.Node, m.Plugged, until),
 			Events:   Between(events, m.Unplugged, until),
 		}
+		if m.PreviousMAAR != "" {
+			h.Learned = learned(h.Events, m.PreviousMAAR)
+			if h.Learned != 0 {
+				h.LostLater = Around(downlink, h.Learned, until, 0).Lost
+			}
+		}
 		if t, ok := First(downlink, m.Plugged, until, false); ok {
 			h.Parts.FirstDownlink = since(t, m.Plugged)
 		}
@@ -59,6 +83,16 @@ func Handoffs(moves []Move, downlink, uplink traffic.Snapshot, events []Event, e
 		out = append(out, h)
 	}
 	return out
+}
+
+// learned is when a previous MAAR was told where a mobile node is now.
+func learned(events []Event, maar string) int64 {
+	for _, e := range events {
+		if e.Node == maar && e.Kind == ProxyUpdateReceived {
+			return e.Time.UnixNano()
+		}
+	}
+	return 0
 }
 
 func since(t, start int64) *time.Duration {

@@ -125,11 +125,21 @@ func (p Place) told(local netip.Prefix) (preferred, deprecated time.Duration) {
 	return preferred, deprecated
 }
 
-// firstLocal is the time until the first exchange of a flow used the local prefix, 0 if none did.
-func (p Place) firstLocal(f Flow, local netip.Prefix) time.Duration {
+// firstLocal is the time until the first exchange of a flow used the local prefix, and whether one did.
+func (p Place) firstLocal(f Flow, local netip.Prefix) (time.Duration, bool) {
 	for _, x := range f.Exchanges {
 		if x.Began >= p.Plugged && x.Began < p.End && local.Contains(x.Local) {
-			return time.Duration(x.Began - p.Plugged)
+			return time.Duration(x.Began - p.Plugged), true
+		}
+	}
+	return 0, false
+}
+
+// localUsed is the time until new connections used the local prefix, 0 if none did.
+func (r *Result) localUsed(p Place) time.Duration {
+	for _, f := range r.Flows {
+		if used, ok := p.firstLocal(f, p.local()); ok && f.Mobile == r.Access.Host {
+			return used
 		}
 	}
 	return 0

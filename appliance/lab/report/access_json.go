@@ -3,7 +3,6 @@ package report
 import (
 	"net/netip"
 	"slices"
-	"time"
 
 	"kedge/appliance/lab/measure"
 )
@@ -85,11 +84,7 @@ func (r *Result) jsonAccess() *jsonAccess {
 			first, _ := p.first(signalling)
 			preferred, deprecated := p.told(local)
 			j.Host, j.Signalling, j.Local, j.Others = milliseconds(host), milliseconds(first), milliseconds(preferred), milliseconds(deprecated)
-			var used time.Duration
-			for _, f := range r.Flows {
-				used = max(used, p.firstLocal(f, local))
-			}
-			j.LocalUsed = milliseconds(used)
+			j.LocalUsed = milliseconds(r.localUsed(p))
 		}
 		j.Native, j.Tunnelled = p.traffic(local, a.since(i))
 		for _, v := range p.Host.Addresses {

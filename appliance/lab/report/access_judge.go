@@ -124,9 +124,9 @@ func (r *Result) judgeNew(add adder, name string, i int, local netip.Prefix) {
 		}
 		switch {
 		case f.Exchanges != nil:
-			right, all := exchangesFrom(f, p, local)
-			add(name+"new exchanges use the local prefix", right == all && all > 0, fmt.Sprintf("%d of %d", right, all),
-				"all that began once one did, answered")
+			right, all, wrong := exchangesFrom(f, p, local)
+			add(name+"new exchanges use the local prefix", right == all && all > 0, fmt.Sprintf("%d of %d%s", right, all, wrong),
+				"all that began once the host knew its routers, answered")
 		case f.AfterMove == i:
 			add(f.Name+": opened at "+r.Access.Places[i].Router+", it has an address of the local prefix", local.IsValid() && local.Contains(f.Seen),
 				f.Seen.String(), prefixText(local))
@@ -134,23 +134,48 @@ func (r *Result) judgeNew(add adder, name string, i int, local netip.Prefix) {
 	}
 }
 
-// exchangesFrom counts the exchanges of a place since the first that used the local prefix, and of them those that did and
-// were answered. Those that were under way at the end are not counted.
-func exchangesFrom(f Flow, p Place, local netip.Prefix) (right, all int) {
-	if !local.IsValid() {
-		return 0, 0
+// exchangesFrom counts the exchanges of a place since the host used the local prefix and had been told of all its routers,
+// and of them those that had an address of it and were answered; wrong says what the others did. Those that were under way
+// at the end are not counted.
+func exchangesFrom(f Flow, p Place, local netip.Prefix) (right, all int, wrong string) {
+	used, ok := p.firstLocal(f, local)
+	if !local.IsValid() || !ok {
+		return 0, 0, ""
 	}
+	_, deprecated := p.told(local)
+	begin, end := p.Plugged+int64(max(used, deprecated)), p.End-int64(underWay)
 	for _, x := range f.Exchanges {
-		if x.Began < p.Plugged || x.Began+int64(100*time.Millisecond) > p.End || all == 0 && !local.Contains(x.Local) {
+		if x.Began < begin || x.Began > end || !local.Contains(x.Local) && p.reminded(x.Began) {
 			continue
 		}
 		all++
 		if local.Contains(x.Local) && x.Err == nil {
 			right++
+			continue
+		}
+		wrong += fmt.Sprintf("; %s after arrival from %s", ms(time.Duration(x.Began-p.Plugged)), x.Local)
+		if x.Err != nil {
+			wrong += ": " + x.Err.Error()
 		}
 	}
-	return right, all
+	return right, all, wrong
 }
+
+// reminded reports whether the host has just been told again of a deprecated prefix. Linux takes its addresses for preferred
+// until a work item of the kernel has looked at their lifetimes.
+func (p Place) reminded(at int64) bool {
+	for _, m := range p.Messages {
+		for _, v := range m.Prefixes {
+			if v.Preferred == 0 && at >= m.Time && at < m.Time+int64(underWay) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// underWay is how long before a move an exchange may have begun and be lost by it.
+const underWay = 300 * time.Millisecond
 
 func prefixText(p netip.Prefix) string {
 	if !p.IsValid() {

@@ -77,12 +77,12 @@ func header(columns []string) string {
 	for _, c := range columns {
 		fmt.Fprintf(&b, "%-*s", lifeline, c)
 	}
-	return b.String()
+	return strings.TrimRight(b.String(), " ")
 }
 
 // draw draws an arrow between two columns, or a mark in one.
 func draw(columns []string, from, to string) string {
-	line := []rune(strings.Repeat("|"+strings.Repeat(" ", lifeline-1), len(columns)))
+	line := []rune(strings.Repeat("|"+strings.Repeat(" ", lifeline-1), len(columns)))[:lifeline*(len(columns)-1)+1]
 	i, j := slices.Index(columns, from), slices.Index(columns, to)
 	switch {
 	case i < 0 || j < 0:
@@ -205,10 +205,10 @@ func (r *Result) dataArrows(i int) (out []arrow) {
 				continue
 			}
 			if s.Downlink.Recovered {
-				out = append(out, arrow{time: s.Downlink.To, from: a.Host, to: a.Host, text: f.Name + " is received again"})
+				out = append(out, arrow{time: s.Downlink.To, from: a.Host, to: a.Host, text: f.Name + " reaches it again"})
 			}
 			if s.Uplink.Recovered {
-				out = append(out, arrow{time: s.Uplink.To, from: a.Host, to: a.Host, text: f.Name + " is received again at " + f.Correspondent})
+				out = append(out, arrow{time: s.Uplink.To, from: a.Host, to: a.Host, text: f.Name + " reaches " + f.Correspondent + " again"})
 			}
 		}
 	}

@@ -47,15 +47,10 @@ func (t *writer) handoffTable(r *Result) {
 		if i == 0 {
 			row = append(row, "", "", "", "", "")
 		} else {
-			local := p.local()
-			preferred, deprecated := p.told(local)
-			var used time.Duration
-			for _, f := range r.Flows {
-				used = max(used, p.firstLocal(f, local))
-			}
+			preferred, deprecated := p.told(p.local())
 			host, _ := p.first(func(m measure.Message) bool { return a.signalled(m, p) })
 			first, _ := p.first(signalling)
-			row = append(row, figure(host), figure(first), figure(preferred), figure(deprecated), figure(used))
+			row = append(row, figure(host), figure(first), figure(preferred), figure(deprecated), figure(r.localUsed(p)))
 		}
 		rows = append(rows, row)
 	}
@@ -112,7 +107,7 @@ func (t *writer) services(r *Result) {
 		local := p.local()
 		exchanges := "-"
 		for _, f := range r.Flows {
-			if right, all := exchangesFrom(f, p, local); f.Mobile == a.Host && f.Exchanges != nil {
+			if right, all, _ := exchangesFrom(f, p, local); f.Mobile == a.Host && f.Exchanges != nil {
 				exchanges = fmt.Sprintf("%d of %d", right, all)
 			}
 		}

@@ -129,6 +129,7 @@ func (r *Result) Judge() {
 		for _, c := range p.Classes {
 			judgeMoves(add, p.Name, c, e.Of(c.Name))
 		}
+		judgeLosses(add, p)
 	}
 	for _, f := range r.Flows {
 		r.judgeFlow(add, f)
@@ -163,6 +164,25 @@ func judgeMoves(add func(string, bool, string, string), probe string, c measure.
 	limit("uplink silent, greatest", c.Uplink.Max, e.UplinkMax)
 	if e.LossMax > 0 {
 		add(name+"datagrams lost by one move", c.LostMax <= e.LossMax, fmt.Sprint(c.LostMax), fmt.Sprintf("at most %d", e.LossMax))
+	}
+}
+
+// judgeLosses is about what single moves may cost.
+func judgeLosses(add adder, p Probe) {
+	for i, h := range p.Handoffs {
+		name := fmt.Sprintf("%s, move %d, %s: ", p.Name, i+1, h.Move)
+		if h.Lossless {
+			lost := h.Downlink.Lost + h.Uplink.Lost
+			add(name+"nothing is lost", lost == 0, fmt.Sprintf("%d datagrams lost", lost), "none")
+		}
+		if h.PreviousMAAR != "" {
+			found := "it never learned of the move"
+			if h.Learned != 0 {
+				found = fmt.Sprintf("%d lost of those sent later than %s after the move", h.LostLater, ms(time.Duration(h.Learned-h.Unplugged)))
+			}
+			add(name+"nothing is lost of what was sent to the mobile node after "+h.PreviousMAAR+" had learned of the move",
+				h.Learned != 0 && h.LostLater == 0, found, "none")
+		}
 	}
 }
 

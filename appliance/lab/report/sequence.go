@@ -30,7 +30,7 @@ func (t *writer) sequences(handoffs []measure.Handoff) {
 		if len(h.Events) == 0 {
 			continue
 		}
-		t.printf("  Handoff %d, %s from %s to %s\n\n", i+1, h.Node, h.From, h.To)
+		t.printf("  Handoff %d, %s: %s\n\n", i+1, h.Node, h.Move)
 		for _, line := range Sequence(h) {
 			t.printf("    %s\n", line)
 		}
@@ -45,8 +45,12 @@ func Sequence(h measure.Handoff) []string {
 	at := func(ns int64, text string) {
 		lines = append(lines, fmt.Sprintf("%+9.1f ms  %s", float64(ns-h.Plugged)/1e6, text))
 	}
-	at(h.Unplugged, fmt.Sprintf("%-6s %s leaves %s", h.Node, h.Interface, h.From))
-	at(h.Plugged, fmt.Sprintf("%-6s %s plugged into %s", h.Node, h.Interface, h.To))
+	if h.From != "" {
+		at(h.Unplugged, fmt.Sprintf("%-6s %s leaves %s", h.Node, h.Interface, h.From))
+	}
+	if h.To != "" {
+		at(h.Plugged, fmt.Sprintf("%-6s %s plugged into %s", h.Node, h.Interface, h.To))
+	}
 	marks := marksOf(h)
 	several := severalHomes(h.Events)
 	last := ""

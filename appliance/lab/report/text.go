@@ -37,6 +37,7 @@ func (r *Result) Text(w io.Writer) error {
 	for _, d := range r.Downloads {
 		t.download(d)
 	}
+	t.sideBySide(r.Probes)
 	for _, p := range r.Probes {
 		t.probe(p)
 	}
@@ -175,7 +176,7 @@ func (t *writer) probe(p Probe) {
 	rows := [][]string{{"move", "cut", "silent down", "silent up", "lost down", "lost up", "reordered", "latency before", "after"}}
 	for i, h := range p.Handoffs {
 		rows = append(rows, []string{
-			fmt.Sprintf("%d %s -> %s", i+1, h.From, h.To),
+			fmt.Sprintf("%d %s", i+1, h.Move),
 			number(time.Duration(h.Plugged - h.Unplugged)),
 			silent(h.Downlink), silent(h.Uplink),
 			fmt.Sprint(h.Downlink.Lost), fmt.Sprint(h.Uplink.Lost), fmt.Sprint(h.Downlink.Reordered + h.Uplink.Reordered),
@@ -187,6 +188,33 @@ func (t *writer) probe(p Probe) {
 		t.class(c)
 	}
 	t.sequences(p.Handoffs)
+}
+
+// sideBySide compares the moves of several mobile nodes.
+func (t *writer) sideBySide(probes []Probe) {
+	if len(probes) < 2 || len(probes[0].Handoffs) == 0 {
+		return
+	}
+	t.section("Side by side")
+	t.printf("  Silent times in milliseconds to the mobile node / from it, and datagrams lost, of the same moves in turn.\n")
+	head := []string{""}
+	for _, p := range probes {
+		head = append(head, p.Name+": silent", "lost")
+	}
+	rows := [][]string{head}
+	for i := range probes[0].Handoffs {
+		row := []string{fmt.Sprintf("%d %s", i+1, probes[0].Handoffs[i].Move)}
+		for _, p := range probes {
+			if i >= len(p.Handoffs) {
+				row = append(row, "", "")
+				continue
+			}
+			h := p.Handoffs[i]
+			row = append(row, silent(h.Downlink)+" / "+silent(h.Uplink), fmt.Sprintf("%d / %d", h.Downlink.Lost, h.Uplink.Lost))
+		}
+		rows = append(rows, row)
+	}
+	t.table(rows)
 }
 
 var classText = map[topology.MoveClass]string{

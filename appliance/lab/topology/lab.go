@@ -231,6 +231,11 @@ type Move struct {
 	After Duration `toml:"after"`
 	// Gap is how long the interface stays unplugged.
 	Gap Duration `toml:"gap"`
+	// Lossless expects that the move costs the probes of its node nothing.
+	Lossless bool `toml:"lossless"`
+	// PreviousMAAR is the node that is expected to forward what comes for the moving node's old address from when it learns of
+	// the move: no datagram to the mobile node that was sent after that may be lost.
+	PreviousMAAR string `toml:"previous_maar"`
 }
 
 // Alternate is how --moves goes on after the listed moves.

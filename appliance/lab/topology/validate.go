@@ -204,6 +204,9 @@ func (c *checker) moves() {
 		} else {
 			check(what, m.Node, m.Interface, m.To)
 		}
+		if m.PreviousMAAR != "" && c.lab.Node(m.PreviousMAAR) == nil {
+			c.failf("%s: previous_maar: there is no node %q", what, m.PreviousMAAR)
+		}
 		if m.Way != CarrierWay && m.Way != RestartWay {
 			c.failf("%s: way: found %q, expected %s or %s", what, m.Way, CarrierWay, RestartWay)
 		}

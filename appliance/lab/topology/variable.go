@@ -2,13 +2,15 @@ package topology
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/pelletier/go-toml/v2"
 )
 
-// Variable is a value that is put in for ${NAME} wherever the lab file has that, before the file is read.
+// Variable is a value that is put in for ${NAME} wherever the lab file has that, before the file is read. A line that begins
+// with ${NAME=VALUE} is only there if the variable has that value.
 type Variable struct {
 	Name string `toml:"name"`
 	// Values are those that the lab is run with in turn, Figures those of a series of figures. Without Figures they are Values.
@@ -18,6 +20,9 @@ type Variable struct {
 	Allowed []string `toml:"allowed"`
 }
 
+// conditional is a line that depends on a variable.
+var conditional = regexp.MustCompile(`(?m)^\$\{[^}=]*=.*$`)
+
 // Setting is a variable's value.
 type Setting struct{ Name, Value string }
 
@@ -26,7 +31,7 @@ func Variables(file string, text []byte) ([]Variable, error) {
 	var head struct {
 		Variables []Variable `toml:"variable"`
 	}
-	if err := toml.Unmarshal(text, &head); err != nil {
+	if err := toml.Unmarshal(conditional.ReplaceAll(text, nil), &head); err != nil {
 		return nil, located(file, text, err)
 	}
 	for i, v := range head.Variables {
@@ -73,12 +78,20 @@ func Combinations(variables []Variable, fixed []Setting, figures bool) ([][]Sett
 
 // substitute puts values in. Lines stay where they are, so that errors name them.
 func substitute(text []byte, settings []Setting) ([]byte, error) {
-	out := string(text)
+	lines := strings.Split(string(text), "\n")
 	for _, s := range settings {
 		if strings.ContainsAny(s.Value, "\"\\\n\r") {
 			return nil, fmt.Errorf("%s: found %q, expected no quotes, backslashes or line breaks", s.Name, s.Value)
 		}
-		out = strings.ReplaceAll(out, "${"+s.Name+"}", s.Value)
+		for i, line := range lines {
+			if condition, ok := strings.CutPrefix(line, "${"+s.Name+"="); ok {
+				value, rest, _ := strings.Cut(condition, "}")
+				if line = ""; value == s.Value {
+					line = rest
+				}
+			}
+			lines[i] = strings.ReplaceAll(line, "${"+s.Name+"}", s.Value)
+		}
 	}
-	return []byte(out), nil
+	return []byte(strings.Join(lines, "\n")), nil
 }
