@@ -207,13 +207,23 @@ func (w *idleWatch) tick(now time.Time) {
 	w.last = now
 	for _, i := range w.role.Nodes(now) {
 		for _, p := range i.PreviousMAARs {
-			if u, ok := w.node.engine.AttachedUse(p.Prefix); ok {
-				since := p.Since
-				if last := u.Last(); last.After(since) {
-					since = last
-				}
-				w.node.event(now, signaling.PrefixIdle{Prefix: p.Prefix, Since: since})
+			w.look(now, p.Prefix, p.Since)
+		}
+		if i.ServingMAAR.IsValid() {
+			for _, p := range i.Prefixes {
+				w.look(now, p, i.Since)
 			}
 		}
 	}
+}
+
+func (w *idleWatch) look(now time.Time, prefix netip.Prefix, since time.Time) {
+	u, ok := w.node.engine.AttachedUse(prefix)
+	if !ok {
+		return
+	}
+	if last := u.Last(); last.After(since) {
+		since = last
+	}
+	w.node.event(now, signaling.PrefixIdle{Prefix: prefix, Since: since})
 }
