@@ -28,7 +28,7 @@ const (
 	AcknowledgementArrived = "binding-acknowledgement-received"
 	BindingRegistered      = "binding-registered"
 	ReturnedHome           = "returned-home"
-	ProxyUpdateReceived    = "pbu-received"
+	ProxyUpdateReceived    = "proxy-binding-update-received"
 )
 
 // Parts of a handoff: what happened, in order, each as the time since the interface was plugged in. A part that was not

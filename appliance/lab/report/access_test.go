@@ -241,7 +241,7 @@ func TestSeries(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, line := range []string{
-		"  proxy             0, 0      2, 400", "  relay        62.0 / 62.0", "  relay          10 of 11 hold", "  proxy          11 of 11 hold",
+		"  proxy             0, 0      2, 400", "  relay        62.0 / 62.0", "  proxy        45.0", "  relay          10 of 11 hold", "  proxy          11 of 11 hold",
 		"    FAIL  place 2, maar2: earlier MAARs keep their link-local and link-layer addresses towards the host: maar1 is not in the host's router list (expected the same)",
 		"FAILED",
 	} {

@@ -18,6 +18,8 @@ const (
 	laneHeight = 44
 	barHeight  = 16
 	tripHeight = 240
+	// labelWidth is that of a character of a lane's label, about.
+	labelWidth = 6.5
 	// tripTime is how much of a flow one point of its round trip is taken from.
 	tripTime = int64(100 * time.Millisecond)
 )
@@ -38,8 +40,12 @@ func (r *Result) flowsSVG(w io.Writer) error {
 	p.end = max(p.end, p.begin+int64(time.Millisecond))
 	tripTop := lanesTop + len(r.Flows)*laneHeight + 60
 	height := tripTop + tripHeight + 60
-	p.open(height, r.Lab.Name+": "+r.Lab.Title)
-	p.flowLegend()
+	title := r.Lab.Name + ": " + r.Lab.Title
+	for _, v := range r.Lab.Settings {
+		title += ", " + v.Name + " " + v.Value
+	}
+	p.open(height, title)
+	p.flowLegend(r)
 	series := r.tripSeries()
 	highest := 0.0
 	for _, s := range series {
@@ -66,13 +72,16 @@ func (r *Result) flowsSVG(w io.Writer) error {
 	return p.err
 }
 
-func (p *picture) flowLegend() {
+func (p *picture) flowLegend(r *Result) {
 	x := plotLeft
 	p.printf("<rect class=\"silent\" x=\"%d\" y=\"38\" width=\"14\" height=\"10\"/>\n", x)
 	p.text(float64(x+20), 48, "", "start", "silent, to the mobile node")
-	for _, l := range []struct{ class, text string }{
-		{"reset", "reset"}, {"home", "path by the home agent"}, {"direct", "direct path"}, {"move", "plugged in"},
-	} {
+	type line struct{ class, text string }
+	lines := []line{{"reset", "reset"}, {"home", "path by the home agent"}, {"direct", "direct path"}, {"move", "plugged in"}}
+	if r.Access != nil {
+		lines = lines[3:]
+	}
+	for _, l := range lines {
 		x += 200
 		p.printf("<line class=\"%s\" x1=\"%d\" y1=\"43\" x2=\"%d\" y2=\"43\"/>\n", l.class, x, x+24)
 		p.text(float64(x+30), 48, "", "start", l.text)
@@ -109,7 +118,12 @@ func (p *picture) lane(r *Result, f Flow, y int, colour string) {
 	} else if f.Seen.IsValid() {
 		label += ", " + f.Seen.String() + " of " + f.holderName()
 	}
-	p.text(x1, y+10, "", "start", label+", "+f.outcome(r.Moves))
+	label += ", " + f.outcome(r.Moves)
+	if x1+labelWidth*float64(len(label)) > plotRight {
+		p.text(plotRight, y+10, "", "end", label)
+	} else {
+		p.text(x1, y+10, "", "start", label)
+	}
 	top := y + 15
 	if f.Exchanges != nil {
 		for _, x := range f.Exchanges {

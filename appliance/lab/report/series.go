@@ -72,6 +72,7 @@ func (s Series) Text(w io.Writer) error {
 	t.heading(s.Title)
 	t.printf("Command   %s\n\n", s.Command)
 	t.compareSignalling(s)
+	t.compareDurations(s)
 	t.compareSilences(s)
 	t.section("Expectations")
 	for _, r := range s.Runs {
@@ -96,7 +97,8 @@ func (s Series) Text(w io.Writer) error {
 	return t.err
 }
 
-func (t *writer) compareSignalling(s Series) {
+// comparePlaces has a column for each place after the first skipped ones.
+func (t *writer) comparePlaces(s Series, title string, skip int, cell func(jsonPlace) string) {
 	var first *jsonAccess
 	for _, r := range s.Runs {
 		if first = r.result.Access; first != nil {
@@ -106,12 +108,14 @@ func (t *writer) compareSignalling(s Series) {
 	if first == nil {
 		return
 	}
-	t.section("Signalling: messages and octets of each handoff")
+	t.section(title)
 	head := []string{""}
 	for i, p := range first.Places {
-		if i == 0 {
+		switch {
+		case i < skip:
+		case i == 0:
 			head = append(head, "attach at "+p.Router)
-		} else {
+		default:
 			head = append(head, fmt.Sprintf("%d to %s", i, p.Router))
 		}
 	}
@@ -119,17 +123,33 @@ func (t *writer) compareSignalling(s Series) {
 	for _, r := range s.Runs {
 		row := []string{s.name(r)}
 		if r.result.Access != nil {
-			for _, p := range r.result.Access.Places {
-				n := 0
-				for _, count := range p.Messages {
-					n += count
-				}
-				row = append(row, fmt.Sprintf("%d, %d", n, p.Octets))
+			for _, p := range r.result.Access.Places[min(skip, len(r.result.Access.Places)):] {
+				row = append(row, cell(p))
 			}
 		}
 		rows = append(rows, padded(row, len(head)))
 	}
 	t.table(rows)
+}
+
+func (t *writer) compareSignalling(s Series) {
+	t.comparePlaces(s, "Signalling: messages and octets of each handoff", 0, func(p jsonPlace) string {
+		n := 0
+		for _, count := range p.Messages {
+			n += count
+		}
+		return fmt.Sprintf("%d, %d", n, p.Octets)
+	})
+}
+
+// compareDurations leaves out what the host takes for itself until it says that it is there.
+func (t *writer) compareDurations(s Series) {
+	t.comparePlaces(s, "From the host's first sign of life until it is told of its earlier routers, in milliseconds", 1, func(p jsonPlace) string {
+		if p.Others == 0 {
+			return "-"
+		}
+		return fmt.Sprintf("%.1f", p.Others-p.Host)
+	})
 }
 
 // compareSilences has a column for each move of each flow of datagrams; without any, of each connection.
