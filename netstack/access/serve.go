@@ -50,10 +50,10 @@ func (t *Table) Serve(now time.Time, mn packet.LinkAddress, r Router) (neighbor.
 		t.schedule(h)
 		return t.finish(), nil
 	case was.LinkLocal != r.LinkLocal || was.LinkLayer != r.LinkLayer:
-		// The host must not keep the old one as a default router.
-		old := &router{Router: Router{LinkLocal: was.LinkLocal, LinkLayer: was.LinkLayer}, host: h, leaving: true}
 		t.takeBack(was)
-		t.farewell(old)
+		if was.LinkLocal != r.LinkLocal { // the host must not keep it as a default router
+			t.farewell(&router{Router: Router{LinkLocal: was.LinkLocal, LinkLayer: was.LinkLayer}, host: h, leaving: true})
+		}
 		was = nil
 	}
 	if was == nil {
@@ -62,7 +62,9 @@ func (t *Table) Serve(now time.Time, mn packet.LinkAddress, r Router) (neighbor.
 	}
 	was.Router = r
 	t.install(was)
-	h.leaving = slices.DeleteFunc(h.leaving, func(o *router) bool { return o.Prefix == r.Prefix })
+	h.leaving = slices.DeleteFunc(h.leaving, func(o *router) bool {
+		return o.Prefix == r.Prefix || o.LinkLocal == r.LinkLocal && o.LinkLayer != r.LinkLayer
+	})
 	h.owedAt, h.repeat = time.Time{}, RepeatInterval
 	if h.probeAt.IsZero() {
 		h.probeAt = now

@@ -122,6 +122,26 @@ func TestServeByAnotherRouter(t *testing.T) {
 	)
 }
 
+// Advertisements of where the router was would undo those of where it is.
+func TestServeAtAnotherLinkLayerAddress(t *testing.T) {
+	b := attached(t, Config{IdleTime: time.Hour}, r1, r2)
+	moved := r1
+	moved.LinkLayer = d3
+	b.serve(m1, moved)
+	b.do(b.Withdraw(b.now, m1, p2, true))
+	r2moved := r2
+	r2moved.LinkLayer, r2moved.Prefix = d1, p3
+	b.serve(m1, r2moved)
+	b.until(300 * time.Millisecond)
+	b.expect(
+		"0s d3>m1 fe80::d1 > ff02::1 RA 30m0s 2001:db8:1::/64 1h0m0s", "0s receive d2 d3",
+		"0s d2>m1 fe80::d2 > ff02::1 RA 0s 2001:db8:2::/64 0s", "0s receive d3",
+		"0s d1>m1 fe80::d2 > ff02::1 RA 30m0s 2001:db8:3::/64 0s", "0s receive d1 d3",
+		"250ms d3>m1 fe80::d1 > ff02::1 RA 30m0s 2001:db8:1::/64 1h0m0s",
+		"250ms d1>m1 fe80::d2 > ff02::1 RA 30m0s 2001:db8:3::/64 0s",
+	)
+}
+
 func TestServeToAnotherHost(t *testing.T) {
 	b := attached(t, Config{IdleTime: time.Hour}, r1)
 	b.serve(m2, r1)
