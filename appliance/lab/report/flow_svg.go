@@ -40,12 +40,13 @@ func (r *Result) flowsSVG(w io.Writer) error {
 	p.end = max(p.end, p.begin+int64(time.Millisecond))
 	tripTop := lanesTop + len(r.Flows)*laneHeight + 60
 	height := tripTop + tripHeight + 60
-	title := r.Lab.Name + ": " + r.Lab.Title
-	for _, v := range r.Lab.Settings {
-		title += ", " + v.Name + " " + v.Value
-	}
-	p.open(height, title)
+	p.open(height, r.Lab.Name+": "+r.Lab.Title)
 	p.flowLegend(r)
+	var settings []string
+	for _, v := range r.Lab.Settings {
+		settings = append(settings, v.Name+" "+v.Value)
+	}
+	p.text(plotRight, 48, "", "end", strings.Join(settings, ", "))
 	series := r.tripSeries()
 	highest := 0.0
 	for _, s := range series {
