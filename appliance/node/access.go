@@ -109,18 +109,14 @@ func (l *accessLink) event(now time.Time, event neighbor.Event) {
 
 // kernelEvent takes what the host kernel says of the interface.
 func (l *accessLink) kernelEvent(now time.Time, e kernel.Event) {
-	up := l.up
 	switch e.Kind {
-	case kernel.LinkUp:
-		up = true
-	case kernel.LinkDown, kernel.LinkVanished:
-		up = false
+	case kernel.LinkUp, kernel.LinkDown, kernel.LinkVanished:
+		l.up = e.Kind == kernel.LinkUp
 	default:
 		return
 	}
-	l.up = up
 	if l.table != nil {
-		l.eth.Perform(l.table.Carrier(now, up))
+		l.eth.Perform(l.table.Carrier(now, l.up))
 	}
 }
 

@@ -60,7 +60,7 @@ func (n *Node) carryOut(now time.Time, effect signaling.Effect) {
 	case signaling.SendParameterProblem:
 		n.outlet.send(func(p *packet.Packet) { parameterProblem(p, e) }, route{})
 	case signaling.Bind:
-		n.bind(e)
+		n.bind(now, e)
 	case signaling.Unbind:
 		if e.Mobile {
 			n.hold(e.Home)
@@ -137,7 +137,7 @@ func (n *Node) isHome(p netip.Prefix) bool {
 	return m != nil && p == netip.PrefixFrom(m.HomeAddress, 128)
 }
 
-func (n *Node) bind(b signaling.Bind) {
+func (n *Node) bind(now time.Time, b signaling.Bind) {
 	t := forwarding.Tunnel{Local: b.Local, Remote: b.Remote, Native: b.Native}
 	// At home the routes know which destinations are neighbours; away everything goes by the uplink's router.
 	if l := n.link(b.Link); l != nil && !b.Native {
@@ -154,9 +154,37 @@ func (n *Node) bind(b signaling.Bind) {
 		}
 		n.routes()
 	}
+	if !b.Mobile {
+		t.Previous = n.previous(now, b)
+	}
 	if err := bind(b.Home, t); err != nil {
 		n.log.Error("binding not made", "home", b.Home, "error", err)
 	}
+}
+
+// previous is the care-of address that a binding moves away from, or did a while ago, for as long as the operator has what
+// is under way from there taken.
+func (n *Node) previous(now time.Time, b signaling.Bind) *forwarding.Previous {
+	var keep time.Duration
+	switch c := n.cfg; {
+	case c.HomeAgent != nil:
+		keep = c.HomeAgent.PreviousCareOfTime
+	case c.HomeProxy != nil:
+		keep = c.HomeProxy.PreviousCareOfTime
+	}
+	if keep == 0 {
+		return nil
+	}
+	old, ok := n.engine.Anchored(b.Home)
+	switch {
+	case !ok:
+		return nil
+	case old.Remote != b.Remote:
+		return &forwarding.Previous{Remote: old.Remote, Until: now.Add(keep)}
+	case old.Previous != nil && now.Before(old.Previous.Until):
+		return old.Previous // a refreshment
+	}
+	return nil
 }
 
 // optimize has packets go past the home agent.

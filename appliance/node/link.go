@@ -68,7 +68,7 @@ func newLink(n *Node, c config.Link, id forwarding.PortID, secret []byte) (*link
 	// What the interface carries is another bound, which may change (setMTU).
 	l.movement, err = movement.New(movement.Config{
 		Uplink: c.Interface, Secret: secret, Autoconfigure: c.Autoconfigure, Addresses: c.Addresses, Gateway: c.Gateway,
-		Preference: c.Preference, MTU: longestMTU, Random: rand.Float64,
+		KeepCareOf: c.KeepCareOfAddress, Preference: c.Preference, MTU: longestMTU, Random: rand.Float64,
 	})
 	if err != nil {
 		l.eth.Close()

@@ -16,7 +16,7 @@ func (l *link) advertised(now time.Time, e neighbor.RouterAdvertised) {
 	m := e.Message
 	_, linkLayerKnown := nd.Find[nd.SourceLinkLayerAddress](m.Options)
 	ra := movement.RouterAdvertisement{
-		Router: e.Router, LinkLayerKnown: linkLayerKnown, Lifetime: m.RouterLifetime,
+		Router: e.Router, LinkLayerKnown: linkLayerKnown, Lifetime: m.RouterLifetime, Preference: int(m.Preference),
 		HomeAgent: m.HomeAgent, ReachableTime: m.ReachableTime, RetransTimer: m.RetransTimer,
 	}
 	seen := signaling.HomeAgentSeen{Link: l.cfg.Interface, Router: e.Router}

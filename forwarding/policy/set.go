@@ -78,12 +78,6 @@ func (s *setBuilder) bitmap() bitmap { return make(bitmap, (s.rules+wordBits-1)/
 func (b bitmap) add(rule int)    { b[rule/wordBits] |= 1 << (rule % wordBits) }
 func (b bitmap) remove(rule int) { b[rule/wordBits] &^= 1 << (rule % wordBits) }
 
-func (b bitmap) union(other bitmap) {
-	for i, w := range other {
-		b[i] |= w
-	}
-}
-
 // number is the number of the set b.
 func (s *setBuilder) number(b bitmap) uint32 {
 	key := make([]byte, 0, 8*len(b))

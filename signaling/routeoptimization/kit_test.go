@@ -264,11 +264,6 @@ func sentOf[M mh.Message](w *world) (list []sent) {
 	return list
 }
 
-func (w *world) state(home netip.Addr) State {
-	s, _ := w.mn.Status(w.now, home, cn)
-	return s.State
-}
-
 func (w *world) want(home netip.Addr, state State) {
 	w.t.Helper()
 	if s, _ := w.mn.Status(w.now, home, cn); s.State != state {

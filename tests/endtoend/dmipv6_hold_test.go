@@ -91,13 +91,12 @@ func TestZeroChecksumTranslated(t *testing.T) {
 // Protocols that are not translated keep the home address, in the middle of such as are.
 func TestOtherProtocolKeepsHomeAddress(t *testing.T) {
 	t.Parallel()
-	const experiment = 253 // RFC 3692
 	w := newFlowWorld(newNetwork(t), flowNode{})
 	s := connect(t, w.nodes["mn"], anyAddress, w.nodes["cn"], correspondent)
 	s.seenAs(pool1, home)
 	open := func(node string, a netip.Addr) (c *net.IPConn) {
 		w.must(w.nodes[node].Do(func() (err error) {
-			c, err = net.ListenIP("ip6:253", &net.IPAddr{IP: a.AsSlice()})
+			c, err = net.ListenIP("ip6:253" /* RFC 3692 */, &net.IPAddr{IP: a.AsSlice()})
 			return err
 		}))
 		t.Cleanup(func() { c.Close() })
