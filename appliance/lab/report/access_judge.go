@@ -59,7 +59,8 @@ func judgeAddresses(add adder, name string, p Place, local netip.Prefix, known m
 		switch {
 		case local.IsValid() && local.Contains(v.Address):
 			preferred, found = stateText(v), !v.Deprecated && !v.Tentative
-		case !v.Deprecated || v.Preferred != 0:
+		case v.Preferred != 0:
+			// The flag is not asked for: the kernel sets it a little later than the lifetime, each time that it is told anew.
 			wrong = append(wrong, v.Address.String()+" is "+stateText(v))
 		}
 	}
@@ -188,7 +189,7 @@ func stateText(v space.HostAddress) string {
 	switch {
 	case v.Tentative:
 		return "tentative"
-	case v.Deprecated:
+	case v.Deprecated || v.Preferred == 0:
 		return "deprecated"
 	}
 	return "preferred"
