@@ -40,7 +40,7 @@ func (r *reader) accessRouter(d *documentAccessRouter, c *Config) *AccessRouter 
 		r.wrong("maar.address", "one of the addresses of a [[link]]", "%s", a.Address)
 	}
 	r.upstream(d, a, c)
-	a.Peers = r.signalingPeers("maar.peers", d.Peers, c)
+	a.Peers = r.signalingPeers("maar.peers", d.Peers, a.SPI, c)
 	if len(a.AccessLinks) == 0 {
 		r.wrong("maar.access_links", "the interfaces of links to mobile nodes, each a [[link]] with access = true", "none")
 	}
@@ -124,13 +124,15 @@ func (r *reader) deregistration(key string, s *string) Deregistration {
 	return Deregistration(r.oneOf(key, text(s, string(StopTimers)), string(StopTimers), string(RenewTimers)))
 }
 
-func (r *reader) signalingPeers(key string, in []documentHomeProxyHomeAgent, c *Config) []SignalingPeer {
+// signalingPeers reads peers; other is an SPI that is in use already.
+func (r *reader) signalingPeers(key string, in []documentHomeProxyHomeAgent, other uint32, c *Config) []SignalingPeer {
 	var out []SignalingPeer
 	for i := range in {
 		at := fmt.Sprintf("%s.%d", key, i)
 		p := SignalingPeer{Address: r.address(at+".address", in[i].Address), SPI: r.association(at, &in[i].SPI, false, c)}
-		if slices.ContainsFunc(out, func(q SignalingPeer) bool { return p.Address == q.Address }) {
-			r.wrong(at+".address", "each peer once", "%s again", p.Address)
+		// Replays are told by the latest timestamp under each key, which two senders would get ahead of each other.
+		if p.SPI == other || slices.ContainsFunc(out, func(q SignalingPeer) bool { return p.Address == q.Address || p.SPI == q.SPI }) {
+			r.wrong(at+".spi", "each peer once, with a key of its own", "%s with SPI %d", p.Address, p.SPI)
 		}
 		out = append(out, p)
 	}

@@ -22,7 +22,7 @@ access = true
 address = "2001:db8:a1::1"
 database = "2001:db8:e::1"
 spi = 256
-peers = [{ address = "2001:db8:a2::1", spi = 256 }]
+peers = [{ address = "2001:db8:a2::1", spi = 257 }]
 access_links = ["eth1"]
 pools = ["2001:db8:1000::/48"]
 deregistration = "renew-timers"
@@ -34,6 +34,10 @@ prefix = "2001:db8:1000:7::/64"
 
 [[security_association]]
 spi = 256
+key_file = "mn.key"
+
+[[security_association]]
+spi = 257
 key_file = "mn.key"
 `
 
@@ -93,6 +97,7 @@ func TestNetworkBasedMistakes(t *testing.T) {
 	for _, tt := range []struct{ name, file, from, to, want string }{
 		{"access link with addresses", accessRouterTOML, "access = true", "access = true\naddresses = [\"2001:db8:b::1/64\"]", `link.1.access: expected access = true alone`},
 		{"no access link", accessRouterTOML, `access_links = ["eth1"]`, `access_links = ["eth0"]`, `maar.access_links.0: expected the interface of a [[link]] with access = true, found "eth0"`},
+		{"shared key", accessRouterTOML, `spi = 257 }`, `spi = 256 }`, `maar.peers.0.spi: expected each peer once, with a key of its own`},
 		{"no upstream", accessRouterTOML, `database = "2001:db8:e::1"`, ``, `maar.database: expected the address of the central mobility database`},
 		{"both upstreams", accessRouterTOML, `spi = 256`, "local_mobility_anchor = \"2001:db8:e::2\"\nspi = 256", `maar.local_mobility_anchor: expected either database or local_mobility_anchor`},
 		{"narrow pool", accessRouterTOML, `pools = ["2001:db8:1000::/48"]`, `pools = ["2001:db8:1000::/80"]`, `maar.pools.0: expected a prefix of 64 bits or fewer`},
