@@ -51,6 +51,7 @@ func FuzzHandle(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		data = data[:min(len(data), 200)]
 		b := newBench(t, func(c *Config) {
+			c.KeepCareOf = len(data)%2 == 1
 			c.Gateway = netip.MustParseAddr("2001:db8:f::1")
 			c.Addresses = []netip.Prefix{netip.MustParsePrefix("2001:db8:f::2/64")}
 		})

@@ -21,9 +21,11 @@ type RouterAdvertisement struct {
 	Router netip.Addr
 	// LinkLayerKnown says that it had a source link-layer address option, so that Router need not be resolved.
 	LinkLayerKnown bool
-	// Lifetime is how long Router is a default router; 0 if it is not.
-	Lifetime time.Duration
-	Prefixes []PrefixInformation
+	// Lifetime is how long Router is a default router; 0 if it is not. Preference orders default routers (RFC 4191 section
+	// 2.2), from -1 for low to 1 for high.
+	Lifetime   time.Duration
+	Preference int
+	Prefixes   []PrefixInformation
 	// MTU is the MTU option's, in octets; 0 if there was none.
 	MTU int
 	// HomeAgent is the H bit (RFC 6275 section 7.1).
@@ -50,7 +52,7 @@ type PrefixInformation struct {
 // RouterUnreachable is the result of neighbour unreachability detection (RFC 4861 section 7.3).
 type RouterUnreachable struct{ Router netip.Addr }
 
-// RouterReachable is the other result; it is needed only of a router that was unreachable.
+// RouterReachable is the other result; it is needed only of a router that was unreachable or not heard since the link came up.
 type RouterReachable struct{ Router netip.Addr }
 
 // DuplicateFound says that another node holds Address.

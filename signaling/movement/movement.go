@@ -10,6 +10,11 @@
 // Advertisement Interval option promises, or another that makes itself heard, has the current one probed (section
 // 11.5.1), and its loss is a move.
 //
+// A link may have several routers, each with a prefix of its own. Behind mobility anchors and access routers (RFC 8885)
+// there is one for each that the node came by, and the earlier ones deprecate their prefixes. The care-of address is of a
+// prefix that is not deprecated, if there is one, and its packets leave by a router that advertised it. The other addresses
+// stay on the link while they are valid and their routers last, for what is still sent to them (section 11.5.4).
+//
 // The machine does no I/O: it is handed events and returns effects, to be carried out in order.
 package movement
 
@@ -40,6 +45,8 @@ type Config struct {
 	// none.
 	Addresses []netip.Prefix
 	Gateway   netip.Addr
+	// KeepCareOf stays with the care-of address on the links that it moves to, though deprecated, while it is valid there.
+	KeepCareOf bool
 	// Preference orders uplinks; higher wins.
 	Preference int
 	// MTU is the interface's in octets, at least 1280. Routers can lower what is used of it.
@@ -67,18 +74,24 @@ type Machine struct {
 	// trusted says that what is known was heard, or confirmed, since the link came up or the router was lost.
 	trusted   bool
 	trustedAt time.Time
-	linkLocal linkLocal
-	routers   []router
-	prefixes  []prefix
-	static    []staticAddress
-	gateway   gateway
-	mtu       int
-	timers    SetNeighborTimers
+	// recognised says that it was trusted because a prefix was known from before.
+	recognised bool
+	linkLocal  linkLocal
+	routers    []router
+	prefixes   []prefix
+	static     []staticAddress
+	gateway    gateway
+	mtu        int
+	timers     SetNeighborTimers
 
 	solicitation solicitation
 	// router and careOf are those in use.
 	router netip.Addr
 	careOf netip.Addr
+	// last is the care-of address that was in use last, and awaited until when the routers of its prefix have time to be
+	// heard on a new link; zero if that is not waited for.
+	last    netip.Addr
+	awaited time.Time
 
 	attachment signaling.Attachment
 	next       time.Time
@@ -127,6 +140,7 @@ func (m *Machine) Handle(now time.Time, event Event) []Effect {
 		m.handleUnreachable(now, e.Router)
 	case RouterReachable:
 		m.handleReachable(e.Router)
+		m.answered(e.Router)
 	case DuplicateFound:
 		m.handleDuplicate(e.Address)
 	case AddressConfirmed:
@@ -134,6 +148,7 @@ func (m *Machine) Handle(now time.Time, event Event) []Effect {
 	case Tick:
 	}
 	m.expire(now)
+	m.giveUp(now)
 	m.watchInterval(now)
 	m.probeGateway(now)
 	m.settle(now)
@@ -158,7 +173,7 @@ func (m *Machine) handleCarrier(now time.Time, up bool) {
 		return
 	}
 	m.up = up
-	m.trusted = false
+	m.distrust()
 	m.gateway = gateway{}
 	if !up {
 		m.solicitation.stop()
@@ -189,6 +204,7 @@ func (m *Machine) schedule(now time.Time) {
 		}
 	}
 	at(m.solicitation.at)
+	at(m.awaited)
 	for i := range m.routers {
 		r := &m.routers[i]
 		at(r.until)

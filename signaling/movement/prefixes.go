@@ -98,6 +98,9 @@ func (m *Machine) learn(now time.Time, from netip.Addr, linkLayerKnown bool, inf
 		isNew = true
 	}
 	p.advertisers.add(from)
+	if info.Valid > 0 {
+		m.answered(from)
+	}
 	// An option without the on-link flag says nothing about the prefix being on-link (RFC 4861 section 6.3.4).
 	if info.OnLink {
 		p.onLink = info.Valid > 0
@@ -243,6 +246,9 @@ func (m *Machine) expire(now time.Time) {
 		}
 		if p.autonomous && !p.validUntil.IsZero() && !now.Before(p.validUntil) {
 			m.dropAddress(p)
+		}
+		if p.autonomous && p.deprecated(now) && p.address != m.last && !m.routed(p) {
+			m.dropAddress(p) // nobody would bring packets to it
 		}
 	}
 	m.prefixes = slices.DeleteFunc(m.prefixes, func(p prefix) bool { return !p.onLink && !p.autonomous })

@@ -20,6 +20,11 @@ type router struct {
 	// missed says that the interval ran out and the router is being probed.
 	missed      bool
 	unreachable bool
+	preference  int
+	// fresh says that it was heard since the link came up.
+	fresh bool
+	// former says that it deprecates all its prefixes: the link has a better router, or will have.
+	former bool
 }
 
 // minInterval keeps an Advertisement Interval option from asking for more probing than RFC 6275 section 7.5's fastest
@@ -87,7 +92,8 @@ func (m *Machine) handleAdvertisement(now time.Time, ra *RouterAdvertisement) {
 	}
 	if r != nil {
 		r.until = now.Add(ra.Lifetime)
-		r.heard = now
+		r.heard, r.fresh = now, true
+		r.preference, r.former = ra.Preference, deprecates(ra)
 		r.linkLayerKnown = r.linkLayerKnown || ra.LinkLayerKnown
 		r.missed, r.unreachable = false, false
 		r.interval = 0
@@ -122,18 +128,18 @@ func (m *Machine) judge(now time.Time, ra *RouterAdvertisement) bool {
 	switch {
 	case !m.trusted && len(m.prefixes) == 0:
 		// Nothing to compare with.
-		m.forget()
+		m.forget(now)
 	case !m.trusted && known:
-		m.confirm(ra)
+		m.confirm(now, ra)
 	case !m.trusted && named:
-		m.forget()
+		m.forget(now)
 	case !m.trusted:
 		// Router addresses are only unique on their link, so without a prefix this could be either link.
 		return false
-	case named && !known && now.Sub(m.trustedAt) < settlingTime:
+	case named && !known && !deprecates(ra) && m.recognised && now.Sub(m.trustedAt) < settlingTime:
 		// An advertisement of the former link that waited in a queue while the link changed may have been what
-		// confirmed it.
-		m.forget()
+		// confirmed it. Or it was a former router's, which looks after its prefix on the next link too.
+		m.forget(now)
 	case named && r != nil && !m.advertisesAny(ra):
 		// The same link-local address with none of its prefixes is another router elsewhere (section 11.5.1's
 		// third consideration), which no probe would tell.
@@ -150,21 +156,46 @@ func (m *Machine) judge(now time.Time, ra *RouterAdvertisement) bool {
 const settlingTime = time.Second
 
 // confirm takes the link for the former one: its addresses are good, but whoever came to the link meanwhile may hold them.
-func (m *Machine) confirm(ra *RouterAdvertisement) {
+func (m *Machine) confirm(now time.Time, ra *RouterAdvertisement) {
+	m.recognised = true
+	m.await(now)
 	for i := range m.prefixes {
 		m.redetect(&m.prefixes[i], ra.LinkLayerKnown)
 	}
 	m.emit(ProbeRouter{ra.Router})
 }
 
-// forget drops all that was learnt from routers.
-func (m *Machine) forget() {
-	m.routers = m.routers[:0]
-	for i := range m.prefixes {
-		m.dropAddress(&m.prefixes[i])
+// distrust leaves open whether this is the link that is known.
+func (m *Machine) distrust() {
+	m.trusted, m.recognised, m.awaited = false, false, time.Time{}
+	for i := range m.routers {
+		m.routers[i].fresh = false
 	}
-	clear(m.prefixes)
-	m.prefixes = m.prefixes[:0]
+}
+
+// forget drops what was learnt from the routers of another link: all but those that were heard on this one as former
+// routers, and those of an address that is to be kept.
+func (m *Machine) forget(now time.Time) {
+	m.recognised = false
+	m.await(now)
+	kept := m.kept()
+	if kept != nil && !m.stayed(kept) {
+		m.redetect(kept, m.anyLinkLayerKnown(kept))
+	}
+	m.routers = slices.DeleteFunc(m.routers, func(r router) bool {
+		if r.fresh && r.former || kept != nil && kept.advertisers.has(r.address) {
+			return false
+		}
+		m.disown(r.address)
+		return true
+	})
+	for i := range m.prefixes {
+		if p := &m.prefixes[i]; !m.routed(p) {
+			m.dropAddress(p)
+			p.advertisers = advertisers{}
+		}
+	}
+	m.prefixes = slices.DeleteFunc(m.prefixes, func(p prefix) bool { return p.advertisers.empty() })
 	if m.mtu != m.cfg.MTU {
 		m.mtu = m.cfg.MTU
 		m.emit(SetMTU{m.mtu})
@@ -178,13 +209,37 @@ func (m *Machine) forget() {
 // release drops a router and the prefixes that only it advertised (RFC 6275 section 11.5.4, last paragraph).
 func (m *Machine) release(a netip.Addr) {
 	m.routers = slices.DeleteFunc(m.routers, func(r router) bool { return r.address == a })
+	m.disown(a)
+	m.prefixes = slices.DeleteFunc(m.prefixes, func(p prefix) bool { return p.advertisers.empty() })
+}
+
+// disown has a router advertise nothing, and drops the addresses of prefixes that nobody else does.
+func (m *Machine) disown(a netip.Addr) {
 	for i := range m.prefixes {
 		p := &m.prefixes[i]
 		if p.advertisers.remove(a); p.advertisers.empty() {
 			m.dropAddress(p)
 		}
 	}
-	m.prefixes = slices.DeleteFunc(m.prefixes, func(p prefix) bool { return p.advertisers.empty() })
+}
+
+// routed says whether a default router advertises p.
+func (m *Machine) routed(p *prefix) bool {
+	return slices.ContainsFunc(m.routers, func(r router) bool { return p.advertisers.has(r.address) })
+}
+
+// deprecates says whether ra names prefixes, all of them deprecated.
+func deprecates(ra *RouterAdvertisement) bool {
+	any := false
+	for i := range ra.Prefixes {
+		if p := &ra.Prefixes[i]; p.Valid > 0 && learnable(p.Prefix) {
+			if !p.Autonomous || p.Preferred > 0 {
+				return false
+			}
+			any = true
+		}
+	}
+	return any
 }
 
 // advertisesAny says whether ra names a prefix that its router is known to advertise.
@@ -240,7 +295,13 @@ func (m *Machine) handleUnreachable(now time.Time, a netip.Addr) {
 		return
 	}
 	r.unreachable = true
+	if p := m.kept(); p != nil && m.lost(p) {
+		m.last = netip.Addr{}
+	}
 	if a != m.router {
+		if !r.fresh && m.trusted {
+			m.release(a) // it was another link's
+		}
 		return
 	}
 	m.report(signaling.Report{Kind: RouterLost, Link: m.cfg.Uplink, Peer: a})
@@ -248,7 +309,7 @@ func (m *Machine) handleUnreachable(now time.Time, a netip.Addr) {
 		m.release(a)
 		return
 	}
-	m.trusted = false
+	m.distrust()
 	m.solicitation.begin(now)
 }
 

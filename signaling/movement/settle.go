@@ -77,6 +77,9 @@ func (m *Machine) settle(now time.Time) {
 		m.report(signaling.Report{Kind: CareOfUsable, Link: m.cfg.Uplink, CareOf: careOf, Peer: router})
 	}
 	m.careOf = careOf
+	if careOf.IsValid() {
+		m.last = careOf
+	}
 	if changed(now, &m.attachment, &next) {
 		m.attachment = next
 		m.emit(Attach{next})
@@ -107,96 +110,6 @@ func changed(now time.Time, a, b *signaling.Attachment) bool {
 		return true
 	}
 	return a.CareOfUntil.Sub(now) < b.CareOfUntil.Sub(now)*3/4
-}
-
-// chooseRouter keeps the default router while it is one, else takes one that gives an address, last heard first.
-func (m *Machine) chooseRouter(now time.Time) netip.Addr {
-	if !m.up {
-		return netip.Addr{}
-	}
-	if m.trusted {
-		var best *router
-		for i := range m.routers {
-			r := &m.routers[i]
-			if r.unreachable || !now.Before(r.until) {
-				continue
-			}
-			if r.address == m.router {
-				best = r
-				break
-			}
-			if best == nil || m.better(r, best) {
-				best = r
-			}
-		}
-		if best != nil {
-			return best.address
-		}
-	}
-	if m.gateway.unreachable {
-		return netip.Addr{}
-	}
-	return m.cfg.Gateway
-}
-
-func (m *Machine) better(a, b *router) bool {
-	if x, y := m.givesAddress(a.address), m.givesAddress(b.address); x != y {
-		return x
-	}
-	return a.heard.After(b.heard)
-}
-
-func (m *Machine) givesAddress(router netip.Addr) bool {
-	return slices.ContainsFunc(m.prefixes, func(p prefix) bool { return p.usable() && p.advertisers.has(router) })
-}
-
-// otherRouter says whether another router than a could take its place.
-func (m *Machine) otherRouter(now time.Time, a netip.Addr) bool {
-	return slices.ContainsFunc(m.routers, func(r router) bool {
-		return r.address != a && !r.unreachable && now.Before(r.until) && m.givesAddress(r.address)
-	})
-}
-
-// chooseCareOf keeps the care-of address while it is preferred. It only takes an address whose prefix the default router
-// advertises (RFC 6275 section 11.5.4), or one of the operator's.
-func (m *Machine) chooseCareOf(now time.Time, router netip.Addr) (netip.Addr, time.Time) {
-	if !m.up {
-		return netip.Addr{}, time.Time{}
-	}
-	var best *prefix
-	if m.trusted && router.IsValid() {
-		for i := range m.prefixes {
-			p := &m.prefixes[i]
-			if p.usable() && p.advertisers.has(router) && (best == nil || m.fitter(now, p, best)) {
-				best = p
-			}
-		}
-	}
-	if best != nil {
-		return best.address, best.validUntil
-	}
-	if router.IsValid() && router == m.cfg.Gateway {
-		for i := range m.static {
-			if !m.static[i].duplicate {
-				return m.static[i].prefix.Addr(), time.Time{}
-			}
-		}
-	}
-	return netip.Addr{}, time.Time{}
-}
-
-// fitter says whether a makes a better care-of address than b: not deprecated, then the one in use, then the longest lived.
-func (m *Machine) fitter(now time.Time, a, b *prefix) bool {
-	if x, y := a.deprecated(now), b.deprecated(now); x != y {
-		return y
-	}
-	if a.address == m.careOf || b.address == m.careOf {
-		return a.address == m.careOf
-	}
-	if b.validUntil.IsZero() {
-		return false
-	}
-	return a.validUntil.IsZero() || a.validUntil.After(b.validUntil)
 }
 
 // onLink lists the prefixes that are on-link, those of the operator's addresses first. Of those that routers advertise it
