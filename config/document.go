@@ -35,13 +35,14 @@ type documentTUN struct {
 }
 
 type documentLink struct {
-	Interface     string   `toml:"interface"`
-	Autoconfigure bool     `toml:"autoconfigure"`
-	Access        bool     `toml:"access"`
-	Addresses     []string `toml:"addresses"`
-	Gateway       *string  `toml:"gateway"`
-	Preference    int64    `toml:"preference"`
-	Offload       *bool    `toml:"offload"`
+	Interface         string   `toml:"interface"`
+	Autoconfigure     bool     `toml:"autoconfigure"`
+	Access            bool     `toml:"access"`
+	Addresses         []string `toml:"addresses"`
+	Gateway           *string  `toml:"gateway"`
+	KeepCareOfAddress bool     `toml:"keep_care_of_address"`
+	Preference        int64    `toml:"preference"`
+	Offload           *bool    `toml:"offload"`
 }
 
 type documentSecurityAssociation struct {
@@ -71,6 +72,7 @@ type documentHomeAgent struct {
 	Preference           int64                         `toml:"preference"`
 	MaxLifetime          *string                       `toml:"max_lifetime"`
 	KeepBindings         *bool                         `toml:"keep_bindings"`
+	PreviousCareOfTime   *string                       `toml:"previous_care_of_time"`
 	RefreshAdvice        *string                       `toml:"refresh_advice"`
 	MaxBindings          *int64                        `toml:"max_bindings"`
 	MaxBindingsPerNode   *int64                        `toml:"max_bindings_per_mobile_node"`
@@ -105,6 +107,7 @@ type documentHomeProxy struct {
 	Quarantine            *string                       `toml:"quarantine"`
 	AdvertisementInterval *string                       `toml:"advertisement_interval"`
 	KeepBindings          *bool                         `toml:"keep_bindings"`
+	PreviousCareOfTime    *string                       `toml:"previous_care_of_time"`
 	MaxBindings           *int64                        `toml:"max_bindings"`
 	MaxBindingsPerNode    *int64                        `toml:"max_bindings_per_mobile_node"`
 	MobileNode            []documentHomeAgentMobileNode `toml:"mobile_node"`

@@ -7,6 +7,10 @@ import (
 	"time"
 )
 
+// longestPreviousCareOfTime bounds the exception to RFC 6275 section 10.4.5: what is under way when a mobile node moves
+// has arrived by then.
+const longestPreviousCareOfTime = 10 * time.Second
+
 func (r *reader) homeAgent(d *documentHomeAgent, c *Config) *HomeAgent {
 	h := &HomeAgent{
 		Address:                  r.address("home_agent.address", d.Address),
@@ -15,6 +19,7 @@ func (r *reader) homeAgent(d *documentHomeAgent, c *Config) *HomeAgent {
 		Preference:               uint16(r.number("home_agent.preference", &d.Preference, 0, 0, 65535)),
 		MaxLifetime:              r.duration("home_agent.max_lifetime", d.MaxLifetime, time.Hour, lifetimeUnit, longestLifetime),
 		KeepBindings:             d.KeepBindings == nil || *d.KeepBindings,
+		PreviousCareOfTime:       r.duration("home_agent.previous_care_of_time", d.PreviousCareOfTime, 0, 0, longestPreviousCareOfTime),
 		RefreshAdvice:            r.duration("home_agent.refresh_advice", d.RefreshAdvice, 0, lifetimeUnit, longestLifetime),
 		MaxBindings:              int(r.number("home_agent.max_bindings", d.MaxBindings, 100_000, 1, 10_000_000)),
 		MaxBindingsPerMobileNode: int(r.number("home_agent.max_bindings_per_mobile_node", d.MaxBindingsPerNode, 0, 1, 10_000_000)),

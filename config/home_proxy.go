@@ -15,6 +15,7 @@ func (r *reader) homeProxy(d *documentHomeProxy, c *Config) *HomeProxy {
 		Quarantine:               r.duration("home_proxy.quarantine", d.Quarantine, 10*time.Minute, 0, 24*time.Hour),
 		AdvertisementInterval:    r.duration("home_proxy.advertisement_interval", d.AdvertisementInterval, 30*time.Second, time.Second, time.Hour),
 		KeepBindings:             d.KeepBindings == nil || *d.KeepBindings,
+		PreviousCareOfTime:       r.duration("home_proxy.previous_care_of_time", d.PreviousCareOfTime, 0, 0, longestPreviousCareOfTime),
 		MaxBindings:              int(r.number("home_proxy.max_bindings", d.MaxBindings, 100_000, 1, 10_000_000)),
 		MaxBindingsPerMobileNode: int(r.number("home_proxy.max_bindings_per_mobile_node", d.MaxBindingsPerNode, 16, 1, 10_000_000)),
 		Anycast:                  d.Anycast,

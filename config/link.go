@@ -41,11 +41,12 @@ func (r *reader) links(in []documentLink) []Link {
 
 func (r *reader) link(key string, d *documentLink) Link {
 	l := Link{
-		Interface:     d.Interface,
-		Autoconfigure: d.Autoconfigure,
-		Access:        d.Access,
-		Preference:    int(r.number(key+".preference", &d.Preference, 0, -1000, 1000)),
-		Offload:       d.Offload == nil || *d.Offload,
+		Interface:         d.Interface,
+		Autoconfigure:     d.Autoconfigure,
+		Access:            d.Access,
+		KeepCareOfAddress: d.KeepCareOfAddress,
+		Preference:        int(r.number(key+".preference", &d.Preference, 0, -1000, 1000)),
+		Offload:           d.Offload == nil || *d.Offload,
 	}
 	r.interfaceName(key+".interface", l.Interface)
 	for i, s := range d.Addresses {
@@ -59,6 +60,9 @@ func (r *reader) link(key string, d *documentLink) Link {
 		r.wrong(key+".autoconfigure", "either autoconfigure = true, or addresses and a gateway", "both")
 	case !l.Autoconfigure && len(l.Addresses) == 0:
 		r.wrong(key+".addresses", "addresses of kedge's own on the link, or autoconfigure = true", "neither")
+	}
+	if l.KeepCareOfAddress && !l.Autoconfigure {
+		r.wrong(key+".keep_care_of_address", "autoconfigure = true beside it", "a link without")
 	}
 	if d.Gateway != nil {
 		l.Gateway = r.gateway(key+".gateway", *d.Gateway, l.Addresses)

@@ -175,6 +175,8 @@ func TestMistakes(t *testing.T) {
 		{"interface name", mn, `interface = "eth0"`, `interface = "a-very-long-interface"`, `x.toml:7: link.0.interface: expected an interface name of 1 to 15 characters`},
 		{"no address", ha, `addresses = ["2001:db8:f::1/64"]`, ``, `x.toml:3: link.0.addresses: expected addresses of kedge's own`},
 		{"address and autoconfiguration", ha, `gateway = "2001:db8:f::ff"`, `autoconfigure = true`, `x.toml:6: link.0.autoconfigure: expected either autoconfigure = true, or addresses and a gateway, found both`},
+		{"nothing to keep", ha, `gateway = "2001:db8:f::ff"`, `keep_care_of_address = true`, `x.toml:6: link.0.keep_care_of_address: expected autoconfigure = true beside it, found a link without`},
+		{"previous care-of address for ever", ha, `keep_bindings = false`, "keep_bindings = false\nprevious_care_of_time = \"11s\"", `x.toml:14: home_agent.previous_care_of_time: expected a duration from 0s to 10s, such as "0s", found "11s"`},
 		{"gateway elsewhere", ha, `gateway = "2001:db8:f::ff"`, `gateway = "2001:db8:e::ff"`, `x.toml:6: link.0.gateway: expected a link-local address, or a neighbour's address`},
 		{"foreign home agent address", ha, `address = "2001:db8:f::1"`, `address = "2001:db8:f::2"`, `x.toml:9: home_agent.address: expected one of the addresses of a [[link]], found 2001:db8:f::2`},
 		{"home link", ha, `home_link = "eth0"`, `home_link = "eth1"`, `x.toml:11: home_agent.home_link: expected the interface of a [[link]]`},
@@ -262,4 +264,22 @@ func FuzzParse(f *testing.F) {
 			t.Fatalf("config %v with error %v", c, err)
 		}
 	})
+}
+
+func TestMovesWithinADomain(t *testing.T) {
+	dir := folder(t)
+	mn, err := Parse(filepath.Join(dir, "mn.toml"), []byte(strings.Replace(mobileNodeTOML, "preference = 10", "keep_care_of_address = true", 1)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !mn.Links[0].KeepCareOfAddress {
+		t.Error("keep_care_of_address is not read")
+	}
+	ha, err := Parse(filepath.Join(dir, "ha.toml"), []byte(strings.Replace(homeAgentTOML, "home_link = \"eth0\"", "previous_care_of_time = \"500ms\"", 1)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if ha.HomeAgent.PreviousCareOfTime != 500*time.Millisecond {
+		t.Errorf("previous_care_of_time read as %v", ha.HomeAgent.PreviousCareOfTime)
+	}
 }

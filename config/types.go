@@ -77,6 +77,8 @@ type Link struct {
 	Addresses []netip.Prefix
 	// Gateway is the static default router; invalid if none.
 	Gateway netip.Addr
+	// KeepCareOfAddress stays with the care-of address on the links that the node moves to, while it is valid there.
+	KeepCareOfAddress bool
 	// Preference orders uplinks; higher wins.
 	Preference int
 	// Offload reads and writes super-packets with a virtio header.
@@ -136,6 +138,8 @@ type HomeAgent struct {
 	MaxLifetime time.Duration
 	// KeepBindings keeps bindings in the state directory, so that they survive a restart.
 	KeepBindings bool
+	// PreviousCareOfTime is how long after a move tunnel packets from the care-of address before are taken; 0 for not.
+	PreviousCareOfTime time.Duration
 	// RefreshAdvice is the refresh interval that acknowledgements suggest, 0 for none; only without KeepBindings (RFC 6275
 	// section 10.3.1).
 	RefreshAdvice time.Duration

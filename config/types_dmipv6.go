@@ -29,6 +29,8 @@ type HomeProxy struct {
 	MaxLifetime, Quarantine time.Duration
 	AdvertisementInterval   time.Duration
 	KeepBindings            bool
+	// PreviousCareOfTime is how long after a move tunnel packets from the care-of address before are taken; 0 for not.
+	PreviousCareOfTime time.Duration
 	// MaxBindings bounds the leases in total, MaxBindingsPerMobileNode those of one mobile node; 0 for no such bound.
 	MaxBindings, MaxBindingsPerMobileNode int
 	// MobileNodes are plain RFC 6275 mobile nodes that may register a home address of a pool.

@@ -25,8 +25,8 @@ func (b *binding) continues(old *binding) {
 
 // BindAnchored makes this node the anchor of prefix, a home address as a /128 or a mobile network prefix. Packets to it
 // from anywhere are encapsulated into the tunnel; packets out of the tunnel are forwarded if the inner source is within
-// prefix, the outer source is tunnel.Remote (RFC 6275 section 10.4.5) and the outer destination tunnel.Local. It
-// replaces what was bound to the same prefix.
+// prefix, the outer source is tunnel.Remote (RFC 6275 section 10.4.5), or tunnel.Previous allows it, and the outer
+// destination tunnel.Local. It replaces what was bound to the same prefix.
 func (e *Engine) BindAnchored(prefix netip.Prefix, tunnel Tunnel) error {
 	if err := check(prefix, tunnel); err != nil {
 		return err
@@ -42,6 +42,18 @@ func (e *Engine) BindAnchored(prefix netip.Prefix, tunnel Tunnel) error {
 		return true
 	})
 	return nil
+}
+
+// Anchored is the tunnel that BindAnchored has given prefix, if any.
+func (e *Engine) Anchored(prefix netip.Prefix) (Tunnel, bool) {
+	if !isPrefix(prefix) {
+		return Tunnel{}, false
+	}
+	b, ok := e.state.Load().served.Get(prefix.Masked())
+	if !ok || !b.anchored {
+		return Tunnel{}, false
+	}
+	return b.Tunnel, true
 }
 
 // UnbindAnchored takes a BindAnchored back.

@@ -19,6 +19,7 @@ const (
 	DeliveredHost      // to the gVisor host
 	DeliveredSignal
 	DeliveredNeighbor
+	DeliveredEarly   // tunnel packets that signalling is asked about first
 	SplitSegments    // segments made of super-packets
 	OuterFragments   // fragments made of tunnel packets
 	SegmentSizeClamp // TCP maximum segment sizes lowered
@@ -81,7 +82,7 @@ const (
 
 var counterNames = [counterCount]string{
 	"received", "sent", "encapsulated", "encapsulated-octets", "decapsulated", "decapsulated-octets", "native", "routed",
-	"delivered-host", "delivered-signal", "delivered-neighbor", "split-segments", "outer-fragments", "segment-size-clamp",
+	"delivered-host", "delivered-signal", "delivered-neighbor", "delivered-early", "split-segments", "outer-fragments", "segment-size-clamp",
 	"errors-sent", "errors-limited", "errors-relayed", "path-mtu-learned", "congestion-marked",
 	"held-packets", "translated-out", "translated-in", "resets-sent", "route-optimized-sent", "route-optimized-received",
 	"drop-not-ipv6", "drop-malformed", "drop-too-many-headers", "drop-bogon", "drop-link-local", "drop-scope",

@@ -49,12 +49,18 @@ func (w *Worker) decapsulate(p *packet.Packet, in PortID, o outer, depth int) {
 	switch {
 	case of.local(s) != nil:
 		w.drop(DropOwnSource)
-	case b == nil || b.Remote != o.source || b.Local != o.destination:
+	case b != nil && b.Remote != o.source && !w.fromPrevious(b, o) && w.early(p, b, in, o):
+	case b == nil || b.Remote != o.source && !w.fromPrevious(b, o) || b.Local != o.destination:
 		w.fromElsewhere(p, h, in, o, b != nil)
 	case w.openInner(p, h, &b.Tunnel, o):
 		b.from.touch(w.stamp)
 		w.leave(p, h, in, depth)
 	}
+}
+
+// fromPrevious reports whether a tunnel packet is from the care-of address that a binding had before, and still in time.
+func (w *Worker) fromPrevious(b *binding, o outer) bool {
+	return b.Previous != nil && b.Previous.Remote == o.source && w.clock.Before(b.Previous.Until)
 }
 
 // fromElsewhere takes a tunnel packet that did not come from a mobile node which is anchored here; bound says that its inner

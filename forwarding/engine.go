@@ -63,19 +63,29 @@ type Tunnel struct {
 	// Local is this node's end, an own address; Remote is the peer's: the care-of address at an anchor, the home agent
 	// at a mobile node.
 	Local, Remote netip.Addr
+	// Previous, if not nil, is what Remote was before, at an anchor.
+	Previous *Previous
 	// Via says that tunnel packets leave by Port to NextHop; else by the route to Remote. An invalid NextHop with Via
 	// means that Remote is on-link.
+	NextHop netip.Addr
 	Via     bool
 	Port    PortID
-	NextHop netip.Addr
-	// PathMTU is that of the outer path in octets; 0 if nothing is known but the port's MTU.
-	PathMTU int
 	// Native says that the mobile node is at home: its packets leave without encapsulation, by Port to NextHop or the
 	// route to their destination. Packets that still come through the tunnel from Remote, if valid, are taken.
 	Native bool
 	// Down says that the mobile node has no binding for the prefix now. What its host sends is refused; Mobility Headers
 	// for the prefix still reach signalling. Nothing else of the Tunnel counts then.
 	Down bool
+	// PathMTU is that of the outer path in octets; 0 if nothing is known but the port's MTU.
+	PathMTU int
+}
+
+// Previous is a care-of address that a mobile node had before the present one. Until then, an anchor takes packets out of
+// the tunnel from there too: they left before the mobile node moved. RFC 6275 section 10.4.5 does not have this. It is
+// immutable.
+type Previous struct {
+	Remote netip.Addr
+	Until  time.Time
 }
 
 // Options are set once, when the engine is made.
@@ -83,6 +93,8 @@ type Options struct {
 	// Anchor says that the node forwards for others: a tunnelled packet without a binding is answered with an ICMPv6
 	// Destination Unreachable, so that a mobile node notices an anchor that lost its bindings.
 	Anchor bool
+	// AwaitBindings hands back what comes through the tunnel right behind a Mobility Header message as Result.Early.
+	AwaitBindings bool
 	// ErrorRate and ErrorBurst bound the ICMPv6 errors that each worker sends to one address (RFC 4443 section 2.4 f),
 	// in messages a second and messages. Zero means 10 and 10.
 	ErrorRate, ErrorBurst int

@@ -22,6 +22,8 @@ type Result struct {
 	// Strangers sent data on access ports from addresses that are not attached, or not with them. There are few in a
 	// batch, and one of each a second.
 	Strangers []Stranger
+	// Early are tunnel packets that signalling has to be asked about first. There are few.
+	Early []Early
 	// News says that Engine.TakeNews has something to tell of flows.
 	News bool
 	// More says that Release is to be called again, once this has been written.

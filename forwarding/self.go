@@ -87,6 +87,9 @@ func (w *Worker) signal(p *packet.Packet, h *ip6.Header, kind SignalKind, in Por
 	if h.Mobile {
 		s.HomeAddress, s.RoutingHome = h.HomeAddress, h.RoutingHome
 	}
+	if kind == MobilityHeader {
+		w.announce(h.Source)
+	}
 	w.result.Signals = append(w.result.Signals, s)
 	w.count(DeliveredSignal, 1)
 }

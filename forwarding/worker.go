@@ -29,6 +29,7 @@ type Worker struct {
 	tally     tally
 	cache     *[cacheSize]facts
 	strangers strangers
+	announced announcements
 
 	header, reply, embedded, original ip6.Header
 
@@ -109,11 +110,13 @@ func (w *Worker) OutputTunnel(now time.Time, home netip.Addr, pkts []*packet.Pac
 	return w.end()
 }
 
-// Reassembled takes the payload of a tunnel packet (next header 41) that the host put together from fragments, with what
-// the outer header said: the same checks are made as for one that came in whole. outerTrafficClass is 0 if not known.
+// Reassembled takes the payload of a tunnel packet (next header 41) that the host put together from fragments, or that was
+// Early, with what the outer header said: the same checks are made as for one that came in whole. outerTrafficClass is 0 if not known.
 func (w *Worker) Reassembled(now time.Time, in PortID, outerSource, outerDestination netip.Addr, outerTrafficClass uint8, inner *packet.Packet) *Result {
 	w.begin(now, 1)
+	w.announced.final = true
 	w.decapsulate(inner, in, outer{source: outerSource, destination: outerDestination, ecn: outerTrafficClass & ecnMask}, 1)
+	w.announced.final = false
 	return w.end()
 }
 
@@ -150,7 +153,7 @@ func (w *Worker) begin(now time.Time, n int) {
 	}
 	r := &w.result
 	r.Outputs, r.ToHost, r.Signals, r.Neighbor = r.Outputs[:0], r.ToHost[:0], r.Signals[:0], r.Neighbor[:0]
-	r.Strangers = r.Strangers[:0]
+	r.Strangers, r.Early = r.Strangers[:0], r.Early[:0]
 	r.News, r.More = false, false
 	w.count(Received, n)
 }

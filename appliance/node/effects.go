@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"kedge/appliance/control"
+	"kedge/config"
 	"kedge/forwarding"
 	"kedge/netstack/packet"
 	"kedge/signaling"
@@ -165,13 +166,7 @@ func (n *Node) bind(now time.Time, b signaling.Bind) {
 // previous is the care-of address that a binding moves away from, or did a while ago, for as long as the operator has what
 // is under way from there taken.
 func (n *Node) previous(now time.Time, b signaling.Bind) *forwarding.Previous {
-	var keep time.Duration
-	switch c := n.cfg; {
-	case c.HomeAgent != nil:
-		keep = c.HomeAgent.PreviousCareOfTime
-	case c.HomeProxy != nil:
-		keep = c.HomeProxy.PreviousCareOfTime
-	}
+	keep := previousCareOfTime(n.cfg)
 	if keep == 0 {
 		return nil
 	}
@@ -185,6 +180,16 @@ func (n *Node) previous(now time.Time, b signaling.Bind) *forwarding.Previous {
 		return old.Previous // a refreshment
 	}
 	return nil
+}
+
+func previousCareOfTime(c *config.Config) time.Duration {
+	switch {
+	case c.HomeAgent != nil:
+		return c.HomeAgent.PreviousCareOfTime
+	case c.HomeProxy != nil:
+		return c.HomeProxy.PreviousCareOfTime
+	}
+	return 0
 }
 
 // optimize has packets go past the home agent.
@@ -278,6 +283,16 @@ func (n *Node) signal(s *forwarding.Signal, _ time.Time) {
 		event = signaling.UnverifiedHomeAddress{Source: s.Source, Destination: s.Destination, HomeAddress: s.HomeAddress}
 	}
 	n.loop.offer(func(now time.Time) { n.event(now, event) })
+}
+
+// early implements receiver: the loop takes the packets after the signalling before them.
+func (n *Node) early(all []forwarding.Early) {
+	for _, e := range all {
+		p := packet.New(e.Packet.Len())
+		p.CopyFrom(e.Packet)
+		e.Packet = p
+		n.loop.offer(func(time.Time) { n.outlet.early(e) })
+	}
 }
 
 // newsOfFlows implements receiver.

@@ -91,7 +91,7 @@ func Run(ctx context.Context, cfg *config.Config, log *slog.Logger) (err error) 
 	n := &Node{
 		cfg: cfg, log: log, started: time.Now(),
 		loop: newLoop(), ports: new(ports), trace: control.NewTrace(rememberedEvents),
-		engine: forwarding.New(forwarding.Options{Anchor: anchors(cfg)}),
+		engine: forwarding.New(forwarding.Options{Anchor: anchors(cfg), AwaitBindings: previousCareOfTime(cfg) > 0}),
 	}
 	n.outlet = newOutlet(n.engine, n.ports, n)
 	if err := n.openJournal(); err != nil {

@@ -83,6 +83,14 @@ func (o *outlet) reassembled(in forwarding.PortID, source, destination netip.Add
 	o.hand(o.worker.Reassembled(now, in, source, destination, trafficClass, o.buffer), now)
 }
 
+// early takes a tunnel packet's payload after the signalling that came before it.
+func (o *outlet) early(e forwarding.Early) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	now := time.Now()
+	o.hand(o.worker.Reassembled(now, e.In, e.OuterSource, e.OuterDestination, e.OuterTrafficClass, e.Packet), now)
+}
+
 // route is how a packet of the node's own leaves: through the tunnel of a home address, by a port and the next hop there,
 // or as the routes say.
 type route struct {

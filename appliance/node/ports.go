@@ -48,6 +48,8 @@ type receiver interface {
 	// toHostLater is toHost for callers that the host may have called.
 	toHostLater(p *packet.Packet)
 	signal(s *forwarding.Signal, now time.Time)
+	// early comes after the signals that it may depend on.
+	early(all []forwarding.Early)
 	// newsOfFlows says that the engine has news of flows.
 	newsOfFlows()
 	// strangers sent data on an access link without being attached.
@@ -68,6 +70,9 @@ func pump(ctx context.Context, l netstack.Link, id forwarding.PortID, w *forward
 			}
 			for i := range r.Signals {
 				to.signal(&r.Signals[i], now)
+			}
+			if len(r.Early) > 0 {
+				to.early(r.Early)
 			}
 			if r.News {
 				to.newsOfFlows()

@@ -116,7 +116,7 @@ func (m *Machine) move(now time.Time) {
 		}
 	case next.home && (!last.home || next.uplink != last.uplink):
 		m.arriveHome()
-	case next.router != last.router && next.uplink == last.uplink && next.careOf == last.careOf:
+	case next.router != m.bound.effect.Router && next.uplink == m.bound.effect.Link:
 		m.rebind()
 	}
 }
