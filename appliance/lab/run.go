@@ -212,7 +212,7 @@ func (s *session) moves(ctx context.Context, steps []topology.Step, f *flows) ([
 		since = time.Now()
 		m := measure.Move{
 			Node: step.Node, Interface: step.Interface, From: step.From, To: step.To, Class: step.Class, Way: step.Way,
-			Lossless: step.Lossless, PreviousMAAR: step.PreviousMAAR,
+			Lossless: step.Lossless, PreviousMAAR: step.PreviousMAAR, NoBindingUpdate: step.NoBindingUpdate,
 			Unplugged: unplugged, Plugged: plugged,
 		}
 		made = append(made, m)

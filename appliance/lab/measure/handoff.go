@@ -15,8 +15,9 @@ type Move struct {
 	Class                     topology.MoveClass
 	Way                       topology.Way
 	// What is expected of it.
-	Lossless     bool
-	PreviousMAAR string
+	Lossless        bool
+	PreviousMAAR    string
+	NoBindingUpdate bool
 	// Unplugged and Plugged are when the old link was taken away and when the new one was there.
 	Unplugged, Plugged int64
 }
@@ -83,6 +84,16 @@ func Handoffs(moves []Move, downlink, uplink traffic.Snapshot, events []Event, e
 		out = append(out, h)
 	}
 	return out
+}
+
+// BindingUpdates is how many the moving node sent.
+func (h Handoff) BindingUpdates() (n int) {
+	for _, e := range h.Events {
+		if e.Node == h.Node && e.Kind == BindingUpdateSent {
+			n++
+		}
+	}
+	return n
 }
 
 // learned is when a previous MAAR was told where a mobile node is now.

@@ -110,7 +110,9 @@ func TestAccessJudgement(t *testing.T) {
 	}{
 		{"tentative", "place 2, maar2: the host has an address", "tentative", func(_ *Result, p *Place) { p.Host.Addresses[1].Tentative = true }},
 		{"no local prefix", "place 2, maar2: the host has an address", "none", func(_ *Result, p *Place) { p.Messages = nil }},
-		{"old address preferred", "place 2, maar2: the host keeps its addresses", "2001:db8:1000:7::64 is preferred", func(_ *Result, p *Place) { p.Host.Addresses[0].Deprecated, p.Host.Addresses[0].Preferred = false, time.Minute }},
+		{"old address preferred", "place 2, maar2: the host keeps its addresses", "2001:db8:1000:7::64 is preferred", func(_ *Result, p *Place) {
+			p.Host.Addresses[0].Deprecated, p.Host.Addresses[0].Preferred = false, time.Minute
+		}},
 		{"old address gone", "place 2, maar2: the host keeps its addresses", "none of 2001:db8:1000:7::/64", func(_ *Result, p *Place) { p.Host.Addresses = p.Host.Addresses[1:] }},
 		{"another MAC", "place 2, maar2: earlier MAARs keep", "maar1 was fe80::1 at " + mac1 + " and is fe80::1 at " + mac2, func(_ *Result, p *Place) {
 			p.Messages[4].LinkLayer, p.Messages[5].LinkLayer = mac2, mac2

@@ -68,6 +68,7 @@ type (
 		Gap      float64            `json:"unplugged_ms"`
 		Downlink jsonSilence        `json:"downlink"`
 		Uplink   jsonSilence        `json:"uplink"`
+		Updates  int                `json:"binding_updates"`
 		Parts    map[string]float64 `json:"since_plugged_in_ms"`
 	}
 	jsonSilence struct {
@@ -198,7 +199,7 @@ func (r *Result) jsonProbe(p Probe) jsonProbe {
 		j := jsonHandoff{
 			From: h.From, To: h.To, Class: string(h.Class),
 			At: r.at(h.Unplugged), Gap: float64(h.Plugged-h.Unplugged) / 1e6,
-			Downlink: silence(h.Downlink), Uplink: silence(h.Uplink),
+			Downlink: silence(h.Downlink), Uplink: silence(h.Uplink), Updates: h.BindingUpdates(),
 			Parts: map[string]float64{},
 		}
 		for i, d := range h.Parts.List() {

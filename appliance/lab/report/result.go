@@ -175,6 +175,9 @@ func judgeLosses(add adder, p Probe) {
 			lost := h.Downlink.Lost + h.Uplink.Lost
 			add(name+"nothing is lost", lost == 0, fmt.Sprintf("%d datagrams lost", lost), "none")
 		}
+		if h.NoBindingUpdate {
+			add(name+"the mobile node keeps its care-of address", h.BindingUpdates() == 0, fmt.Sprintf("%d Binding Updates", h.BindingUpdates()), "none")
+		}
 		if h.PreviousMAAR != "" {
 			found := "it never learned of the move"
 			if h.Learned != 0 {

@@ -74,6 +74,7 @@ func (s Series) Text(w io.Writer) error {
 	t.compareSignalling(s)
 	t.compareDurations(s)
 	t.compareSilences(s)
+	t.compareProbes(s)
 	t.section("Expectations")
 	for _, r := range s.Runs {
 		passed := 0
@@ -194,6 +195,38 @@ func (t *writer) compareSilences(s Series) {
 		rows = append(rows, row)
 	}
 	t.table(rows)
+}
+
+// compareProbes has a row for each probe of each run, and a column for each move of its mobile node.
+func (t *writer) compareProbes(s Series) {
+	var head []string
+	var rows [][]string
+	for _, r := range s.Runs {
+		for _, p := range r.result.Probes {
+			row := []string{s.name(r) + ", " + p.Name}
+			names := []string{""}
+			for i, h := range p.Handoffs {
+				where := h.From + " -> " + h.To
+				if h.From == "" || h.To == "" {
+					where = strings.TrimSpace(map[bool]string{true: "into "}[h.From == ""]+h.To) + map[bool]string{true: "out of " + h.From}[h.To == ""]
+				}
+				names = append(names, fmt.Sprintf("%d %s", i+1, where), "lost", "BU")
+				row = append(row, jsonSilent(h.Downlink)+" / "+jsonSilent(h.Uplink), fmt.Sprintf("%d / %d", h.Downlink.Lost, h.Uplink.Lost), fmt.Sprint(h.Updates))
+			}
+			if len(names) > len(head) {
+				head = names
+			}
+			rows = append(rows, row)
+		}
+	}
+	if len(head) < 2 {
+		return
+	}
+	t.section("Silent time in milliseconds, to the mobile node / from it, datagrams lost, and Binding Updates sent, of each move")
+	for i := range rows {
+		rows[i] = padded(rows[i], len(head))
+	}
+	t.table(append([][]string{head}, rows...))
 }
 
 func jsonSilent(s jsonSilence) string {

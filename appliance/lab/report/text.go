@@ -196,21 +196,21 @@ func (t *writer) sideBySide(probes []Probe) {
 		return
 	}
 	t.section("Side by side")
-	t.printf("  Silent times in milliseconds to the mobile node / from it, and datagrams lost, of the same moves in turn.\n")
+	t.printf("  Silent times in milliseconds to the mobile node / from it, datagrams lost, and Binding Updates (BU) sent, of the same moves in turn.\n")
 	head := []string{""}
 	for _, p := range probes {
-		head = append(head, p.Name+": silent", "lost")
+		head = append(head, p.Name+": silent", "lost", "BU")
 	}
 	rows := [][]string{head}
 	for i := range probes[0].Handoffs {
 		row := []string{fmt.Sprintf("%d %s", i+1, probes[0].Handoffs[i].Move)}
 		for _, p := range probes {
 			if i >= len(p.Handoffs) {
-				row = append(row, "", "")
+				row = append(row, "", "", "")
 				continue
 			}
 			h := p.Handoffs[i]
-			row = append(row, silent(h.Downlink)+" / "+silent(h.Uplink), fmt.Sprintf("%d / %d", h.Downlink.Lost, h.Uplink.Lost))
+			row = append(row, silent(h.Downlink)+" / "+silent(h.Uplink), fmt.Sprintf("%d / %d", h.Downlink.Lost, h.Uplink.Lost), fmt.Sprint(h.BindingUpdates()))
 		}
 		rows = append(rows, row)
 	}

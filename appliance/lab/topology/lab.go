@@ -236,6 +236,8 @@ type Move struct {
 	// PreviousMAAR is the node that is expected to forward what comes for the moving node's old address from when it learns of
 	// the move: no datagram to the mobile node that was sent after that may be lost.
 	PreviousMAAR string `toml:"previous_maar"`
+	// NoBindingUpdate expects the moving node to keep its care-of address and to send no Binding Update.
+	NoBindingUpdate bool `toml:"no_binding_update"`
 }
 
 // Alternate is how --moves goes on after the listed moves.
