@@ -78,3 +78,20 @@ func TestManyUplinksAreBounded(t *testing.T) {
 		t.Errorf("%d uplinks", len(b.m.uplinks))
 	}
 }
+
+// After a change of link the same care-of address may be reached by another router, which no Binding Update tells of.
+func TestTunnelFollowsTheRouterOfTheSameCareOfAddress(t *testing.T) {
+	b := newBench(t)
+	send, bu := b.update(b.do(on("eth0", 0, careOfA)))
+	b.do(b.answer(send, bu))
+	b.do(on("eth0", 0, netip.Addr{}))
+	next := on("eth0", 0, careOfA)
+	next.Router = netip.MustParseAddr("fe80::b")
+	out := b.do(next)
+	if binds := of[signaling.Bind](out); len(binds) != 1 || binds[0].Router != next.Router || binds[0].Local != careOfA {
+		t.Errorf("bound %+v", binds)
+	}
+	if sent := of[signaling.Send](out); len(sent) != 0 {
+		t.Errorf("sent %+v", sent)
+	}
+}
