@@ -179,6 +179,7 @@ func (s *session) measure(ctx context.Context, steps []topology.Step) error {
 	if err := s.ready(ctx); err != nil {
 		return err
 	}
+	s.warmNodes(ctx)
 	s.result.Began = time.Now()
 	f, err := s.startFlows(ctx)
 	if err != nil {

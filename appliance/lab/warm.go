@@ -1,10 +1,14 @@
 package lab
 
 import (
+	"context"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"kedge/appliance/lab/topology"
 )
 
 // discardPort is where nobody listens (RFC 863).
@@ -30,6 +34,31 @@ func (n *network) warm() error {
 		}
 	}
 	return nil
+}
+
+// warmNodes has the routers at the other ends of wires find the link-layer addresses of kedge nodes, and these theirs.
+func (s *session) warmNodes(ctx context.Context) {
+	for _, w := range s.lab.Wires {
+		for i, end := range w.Ends {
+			name, iface, _ := strings.Cut(end, ".")
+			if s.lab.Node(name).Kind != topology.KedgeKind {
+				continue
+			}
+			status, err := s.network.nodes[name].client().Status(ctx)
+			if err != nil {
+				// It may come later; its first packets then wait for their next hop.
+				continue
+			}
+			other, _, _ := strings.Cut(w.Ends[1-i], ".")
+			for _, l := range status.Links {
+				for _, a := range l.Addresses {
+					if l.Name == iface && slices.ContainsFunc(s.network.end(w.Ends[1-i]), func(p netip.Prefix) bool { return p.Contains(a) }) {
+						_ = s.network.nodes[other].discard(a)
+					}
+				}
+			}
+		}
+	}
 }
 
 // end is the addresses of an interface, written NODE.INTERFACE.
