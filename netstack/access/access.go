@@ -13,7 +13,7 @@
 // # Attachment and departure
 //
 // A host of which nothing was known has attached: event Attached, at once. One that is known has attached again if it shows
-// itself while no router is served to it or after it had departed, or if it solicits routers or neighbours, reports groups
+// itself while no router is served to it, after it had departed or for the first time, or if it solicits routers or neighbours, reports groups
 // or advertises itself, as hosts do after a change of link, having been silent for SilenceTime. Repetitions are damped,
 // not lost: an event waits until RepeatInterval after the last one of the same host, and while nobody serves the host the
 // interval doubles each time up to MaxRepeatInterval.

@@ -44,6 +44,18 @@ func TestAttachedByAnySign(t *testing.T) {
 	}
 }
 
+// A host that was served before anything was heard of it, as after a restart, has attached when it shows itself, once.
+func TestServedBeforeHeard(t *testing.T) {
+	b := newBench(t, Config{IdleTime: time.Hour})
+	b.serve(m1, r1)
+	b.until(5 * time.Second)
+	b.lines = nil
+	b.data(m1)
+	b.expect("5s d1>m1 fe80::d1 > ff02::1 RA 30m0s 2001:db8:1::/64 1h0m0s", "5s attached m1 invalid IP: data")
+	b.data(m1)
+	b.quiet()
+}
+
 func TestNotAttachedBy(t *testing.T) {
 	for what, show := range map[string]func(b *bench){
 		"a router advertisement": func(b *bench) { b.receive(m1, ll1, nd.AllNodes, &nd.RouterAdvertisement{}) },

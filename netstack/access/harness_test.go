@@ -244,7 +244,7 @@ func (t *Table) problems() (found []string) {
 		if h.stranger != nil {
 			strangers++
 		}
-		if watched := h.flags.Load()&watchedFlag != 0; watched == (h.present && len(h.routers) > 0) {
+		if watched := h.flags.Load()&watchedFlag != 0; watched == (h.present && !h.unheard && len(h.routers) > 0) {
 			complain("%s is watched: %v", name(link), watched)
 		}
 		if (h.present || h.stranger != nil) && !queued[h] {

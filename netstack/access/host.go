@@ -25,6 +25,8 @@ type host struct {
 	flags atomic.Uint32
 	// present says that the host is on the link as far as is known; told, that an owner of the table believes so.
 	present, told bool
+	// unheard says that h was taken to be there and has not shown itself since.
+	unheard bool
 	// routers are served to the host, in the order in which they first were; leaving ones are being taken back.
 	routers, leaving []*router
 	// addresses are the host's, the newest last.
@@ -83,7 +85,7 @@ func (t *Table) removeHost(h *host) {
 // setMode is for changes of presence and of whether anybody serves h.
 func (t *Table) setMode(h *host) {
 	served := len(h.routers) > 0
-	if served && h.present {
+	if served && h.present && !h.unheard {
 		h.flags.And(^uint32(watchedFlag))
 	} else {
 		h.flags.Or(watchedFlag)
@@ -164,13 +166,13 @@ func (t *Table) sign(link packet.LinkAddress, addr netip.Addr, cause Cause, stro
 		}
 	}
 	silent := h.flags.Load()&heardFlag == 0 && t.now.Sub(h.lastHeard) >= SilenceTime
-	returned := !h.present || len(h.routers) == 0
+	returned := !h.present || h.unheard || len(h.routers) == 0
 	t.heard(h)
 	if addr.IsValid() {
 		t.learn(h, addr)
 	}
-	if !h.present {
-		h.present = true
+	if !h.present || h.unheard {
+		h.present, h.unheard = true, false
 		t.setMode(h)
 	}
 	if returned || cause == LinkUp || strong && silent {
@@ -218,7 +220,7 @@ func (t *Table) depart(h *host, cause Cause) {
 	if h.told {
 		t.out.Events = append(t.out.Events, Departed{LinkLayer: h.link, Cause: cause})
 	}
-	h.present, h.told = false, false
+	h.present, h.told, h.unheard = false, false, false
 	h.owedAt, h.probeAt, h.probes, h.leaving = time.Time{}, time.Time{}, 0, nil
 	h.flags.And(^uint32(heardFlag))
 	if len(h.routers) == 0 {

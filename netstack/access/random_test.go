@@ -156,6 +156,7 @@ func TestDoesNotAllocate(t *testing.T) {
 	if _, err := table.Serve(epoch, m1, r1); err != nil {
 		t.Fatal(err)
 	}
+	table.Seen(epoch, m1, Data)
 	hop, stranger := addr("2001:db8:1::5"), addr("2001:db8:9::5")
 	if n := testing.AllocsPerRun(1000, func() {
 		if _, _, known := table.LinkAddresses(hop); !known || !table.Heard(m1) || !table.Receives(d1) || table.Receives(d2) {

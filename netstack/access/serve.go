@@ -13,7 +13,7 @@ import (
 // Serve has a mobile node see a router: by advertisements at once, several times since each may be lost, and then from time
 // to time. It replaces what was served before with the same prefix; a prefix that another mobile node had is taken from
 // that in silence. Serving the same again changes nothing and sends nothing. A mobile node of which nothing was known is
-// taken to be there. Errors wrap ErrInvalid or ErrFull; nothing has then changed.
+// taken to be there, and has attached when it shows itself. Errors wrap ErrInvalid or ErrFull; nothing has then changed.
 func (t *Table) Serve(now time.Time, mn packet.LinkAddress, r Router) (neighbor.Output, error) {
 	if err := r.check(); err != nil {
 		return neighbor.Output{}, err
@@ -36,7 +36,7 @@ func (t *Table) Serve(now time.Time, mn packet.LinkAddress, r Router) (neighbor.
 		if h = t.addHost(mn); h == nil {
 			return t.finish(), errHost(mn, ErrFull)
 		}
-		h.present, h.told, h.lastHeard = true, true, now
+		h.present, h.told, h.unheard, h.lastHeard = true, true, true, now
 	}
 	was := t.prefixes[r.Prefix]
 	switch {
