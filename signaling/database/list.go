@@ -1,9 +1,9 @@
 package database
 
 import (
-	"encoding/hex"
 	"fmt"
 	"iter"
+	"net"
 	"net/netip"
 	"time"
 
@@ -26,7 +26,7 @@ type Session struct {
 	Sequence         uint16        `json:"sequence"`
 	Handoff          uint8         `json:"handoff_indicator"`
 	AccessTechnology uint8         `json:"access_technology_type"`
-	// LinkLayer is the mobile node's link-layer identifier in hexadecimal.
+	// LinkLayer is the mobile node's link-layer identifier in hexadecimal, with colons.
 	LinkLayer string `json:"link_layer_identifier,omitempty"`
 	// LinkLocal is that of the point-to-point link without flag D.
 	LinkLocal netip.Addr `json:"link_local"`
@@ -42,7 +42,7 @@ type Prefix struct {
 	Anchor netip.Addr `json:"anchor"`
 	// Acknowledged says that Anchor knows who serves the mobile node.
 	Acknowledged bool `json:"acknowledged"`
-	// LinkLocal and LinkLayer, in hexadecimal, are those of the DLIF.
+	// LinkLocal and LinkLayer, in hexadecimal with colons, are those of the DLIF.
 	LinkLocal     netip.Addr     `json:"dlif_link_local"`
 	LinkLayer     string         `json:"dlif_link_layer,omitempty"`
 	LocalPrefixes []netip.Prefix `json:"local_prefixes,omitempty"`
@@ -52,14 +52,14 @@ func (m *Machine) show(now time.Time, s *session) Session {
 	v := Session{
 		MobileNode: text(s.id), Distributed: !s.plain, Serving: m.address(s.serving),
 		Lifetime: time.Duration(s.lifetime) * mh.LifetimeUnit, Left: s.expires - m.at(now), Sequence: s.sequence,
-		Handoff: uint8(s.indicator), AccessTechnology: uint8(s.access), LinkLayer: hex.EncodeToString([]byte(s.linkLayer)),
+		Handoff: uint8(s.indicator), AccessTechnology: uint8(s.access), LinkLayer: net.HardwareAddr(s.linkLayer).String(),
 		LinkLocal: linkLocalOf(s.linkLocal), Leaving: s.leaving, Waiting: s.handoff != nil && !s.handoff.answered,
 	}
 	for i := range s.anchors {
 		a := &s.anchors[i]
 		v.Prefixes = append(v.Prefixes, Prefix{
 			Prefix: prefixFrom(a.prefix), Anchor: m.address(a.router), Acknowledged: a.confirmed, LinkLocal: linkLocalOf(a.linkLocal),
-			LinkLayer: hex.EncodeToString(a.linkLayer[:a.linkLayerLength]), LocalPrefixes: a.local,
+			LinkLayer: net.HardwareAddr(a.linkLayer[:a.linkLayerLength]).String(), LocalPrefixes: a.local,
 		})
 	}
 	return v

@@ -32,7 +32,7 @@ func TestRFC8885_3_1_InitialRegistration(t *testing.T) {
 		w.isSession("maar1 p1")
 		s := w.m.Session(w.now, "mn@example.net")[0]
 		if s.Serving != maar(1) || s.Lifetime != time.Minute || s.Left != time.Minute || s.Sequence != 7 || s.Handoff != 4 ||
-			s.AccessTechnology != 3 || s.Prefixes[0].Anchor != maar(1) || s.Prefixes[0].LinkLayer != "020000000001" ||
+			s.AccessTechnology != 3 || s.Prefixes[0].Anchor != maar(1) || s.Prefixes[0].LinkLayer != "02:00:00:00:00:01" ||
 			s.Prefixes[0].LinkLocal != netip.MustParseAddr("fe80::1") {
 			t.Errorf("session %+v", s)
 		}
