@@ -9,6 +9,7 @@ import (
 	"kedge/appliance/control"
 	"kedge/appliance/store"
 	"kedge/config"
+	"kedge/netstack/packet"
 	"kedge/signaling"
 	"kedge/signaling/accessrouter"
 	"kedge/signaling/auth"
@@ -31,7 +32,7 @@ func newAccessRouter(n *Node, secret []byte) (role, error) {
 		Lifetime: a.Lifetime, ValidLifetime: a.ValidLifetime, PreferredLifetime: a.PreferredLifetime,
 		DeprecatedValid: a.DeprecatedLifetime, RouterLifetime: a.RouterLifetime, PrefixMemory: a.PrefixMemory,
 		Quarantine: a.Quarantine, IdleTimeout: a.IdleTimeout, MaxNodes: a.MaxMobileNodes, MaxPreviousMAARs: a.MaxPreviousMAARs,
-		Secret: [32]byte(secret), Associations: associations(c),
+		Secret: [32]byte(secret), LinkLayerPrefix: packet.RouterPrefix, Associations: associations(c),
 	}
 	if a.LocalMobilityAnchor.IsValid() {
 		settings.SPI, settings.LMASPI = 0, a.SPI

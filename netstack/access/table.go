@@ -90,6 +90,16 @@ func (t *Table) Receives(to packet.LinkAddress) bool {
 	return found
 }
 
+// Expects implements ethernet.AccessTable: a host that is served, and has just come from elsewhere, goes on sending to the
+// router that it used last, of which this node may not have heard yet.
+func (t *Table) Expects(to, from packet.LinkAddress) bool {
+	if [2]byte(to[:2]) != packet.RouterPrefix {
+		return false
+	}
+	h, known := t.links.find(linkKey(from))
+	return known && h.flags.Load()&watchedFlag == 0
+}
+
 // Addresses implements ethernet.AccessTable.
 func (t *Table) Addresses(most int) []packet.LinkAddress {
 	t.mu.Lock()

@@ -37,6 +37,8 @@ func (s *several) Receives(to packet.LinkAddress) bool {
 	return slices.Contains(s.addresses, to)
 }
 
+func (s *several) Expects(to, from packet.LinkAddress) bool { return false }
+
 func (s *several) Addresses(most int) []packet.LinkAddress {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -26,6 +26,9 @@ type AccessTable interface {
 	Neighbors
 	// Receives reports whether a unicast link-layer address other than the interface's is one of the table's.
 	Receives(to packet.LinkAddress) bool
+	// Expects reports whether a frame between two link-layer addresses, to a router (packet.RouterPrefix) for whom Receives
+	// does not hold, is to be received all the same.
+	Expects(to, from packet.LinkAddress) bool
 	// Addresses are some for which Receives holds, all if they are not more than most. An Output with Readdressed says that
 	// they have changed.
 	Addresses(most int) []packet.LinkAddress

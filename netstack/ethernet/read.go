@@ -198,7 +198,7 @@ func (l *Link) accept(i int, p *packet.Packet) bool {
 	if a == nil {
 		return true
 	}
-	if to := packet.LinkAddress(ethernet[:6]); a.access != nil && !p.Group && to != l.state.Load().Address && !a.access.Receives(to) {
+	if to := packet.LinkAddress(ethernet[:6]); a.access != nil && !p.Group && to != l.state.Load().Address && !a.access.Receives(to) && !a.access.Expects(to, p.Neighbor) {
 		return false // the kernel's filter may know an older set of addresses, or not all
 	}
 	switch {

@@ -14,7 +14,7 @@ import (
 // it takes 4096. With more it passes all unicast frames, and Read drops those that are for nobody here.
 const maxFiltered = 256
 
-// filter passes IPv6 frames for this interface, for groups, and for more link-layer addresses. The socket is bound to IPv6
+// filter passes IPv6 frames for this interface, for groups, and for more link-layer addresses, and with them all of routers'. The socket is bound to IPv6
 // besides, so that it is offered no frame of another type, and none that the kernel sends.
 func filter(addresses []packet.LinkAddress) []bpf.Instruction {
 	pass, refuse := bpf.RetConstant{Val: 1 << 18}, bpf.RetConstant{Val: 0}
@@ -33,7 +33,12 @@ func filter(addresses []packet.LinkAddress) []bpf.Instruction {
 	if len(addresses) > maxFiltered {
 		return append(program, pass)
 	}
-	program = append(program, bpf.LoadAbsolute{Off: 2, Size: 4})
+	program = append(program,
+		bpf.LoadAbsolute{Off: 0, Size: 2},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: uint32(binary.BigEndian.Uint16(packet.RouterPrefix[:])), SkipFalse: 1},
+		pass,
+		bpf.LoadAbsolute{Off: 2, Size: 4},
+	)
 	for _, a := range addresses {
 		program = append(program,
 			bpf.JumpIf{Cond: bpf.JumpEqual, Val: binary.BigEndian.Uint32(a[2:]), SkipFalse: 4},

@@ -63,6 +63,10 @@ type Offload struct {
 // LinkAddress is an IEEE 802 MAC address.
 type LinkAddress [6]byte
 
+// RouterPrefix is what the link-layer addresses begin with that kedge gives to the routers of access links: locally
+// administered unicast ones.
+var RouterPrefix = [2]byte{0x0e, 0x6b}
+
 // Packet is one IP packet in its buffer.
 type Packet struct {
 	buf        []byte

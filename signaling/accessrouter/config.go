@@ -109,6 +109,9 @@ type Config struct {
 	Deregistration             Method
 	// Secret keys the choice of prefixes and the identities of DLIFs. It has to stay the same over restarts.
 	Secret [32]byte
+	// LinkLayerPrefix is what the link-layer addresses of DLIFs begin with, the same in the whole domain: access links can tell
+	// by it a frame for a router that this MAAR has yet to hear of. Zero leaves it to chance.
+	LinkLayerPrefix [2]byte
 	// LocalMobilityAnchor, if valid, makes this a plain mobile access gateway (RFC 5213 section 6) towards it; LMASPI names
 	// the association.
 	LocalMobilityAnchor netip.Addr

@@ -53,7 +53,7 @@ func digest(secret []byte, what string, id identity, n uint32) [32]byte {
 
 // interfaceIdentity makes a link-local address and a locally administered link-layer address out of a hash (RFC 8885 section
 // 3.7: those of a DLIF). It is not one with a reserved interface identifier (RFC 5453).
-func interfaceIdentity(hash func(n uint32) [32]byte) (netip.Addr, signaling.LinkLayerAddress) {
+func interfaceIdentity(prefix [2]byte, hash func(n uint32) [32]byte) (netip.Addr, signaling.LinkLayerAddress) {
 	for n := uint32(0); ; n++ {
 		d := hash(n)
 		identifier := binary.BigEndian.Uint64(d[:])
@@ -64,6 +64,9 @@ func interfaceIdentity(hash func(n uint32) [32]byte) (netip.Addr, signaling.Link
 		copy(address[8:], d[:8])
 		link := signaling.LinkLayerAddress(d[8:14])
 		const group, local = 1, 2
+		if prefix != [2]byte{} {
+			copy(link[:], prefix[:])
+		}
 		link[0] = link[0]&^group | local
 		return netip.AddrFrom16(address), link
 	}
@@ -71,10 +74,10 @@ func interfaceIdentity(hash func(n uint32) [32]byte) (netip.Addr, signaling.Link
 
 // ownInterface is the identity of this MAAR's DLIF for a mobile node. It stays the same wherever the mobile node goes.
 func (m *Machine) ownInterface(id identity) (netip.Addr, signaling.LinkLayerAddress) {
-	return interfaceIdentity(func(n uint32) [32]byte { return digest(m.cfg.Secret[:], "dlif", id, n) })
+	return interfaceIdentity(m.cfg.LinkLayerPrefix, func(n uint32) [32]byte { return digest(m.cfg.Secret[:], "dlif", id, n) })
 }
 
 // commonInterface is a DLIF's identity where whoever anchors prefix told none: one that all of this program agree on.
 func commonInterface(prefix netip.Prefix, id identity) (netip.Addr, signaling.LinkLayerAddress) {
-	return interfaceIdentity(func(n uint32) [32]byte { return digest(nil, "common dlif "+prefix.String(), id, n) })
+	return interfaceIdentity([2]byte{}, func(n uint32) [32]byte { return digest(nil, "common dlif "+prefix.String(), id, n) })
 }
