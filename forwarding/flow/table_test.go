@@ -287,3 +287,26 @@ func TestRestore(t *testing.T) {
 		t.Errorf("matching %v", m)
 	}
 }
+
+// An address that was given back serves nobody else before the last flow that is translated to it has gone.
+func TestRoleOutlivedByItsFlows(t *testing.T) {
+	table := NewTable(Config{}, time.Unix(0, 0))
+	home, lent := netip.MustParseAddr("2001:db8:a::1"), netip.MustParseAddr("2001:db8:d::1")
+	remote := netip.MustParseAddr("2001:db8:c::1")
+	if err := table.SetRole(lent, Translation); err != nil {
+		t.Fatal(err)
+	}
+	tuple := func(local netip.Addr) Tuple {
+		return Key{Local: local, Remote: remote, Protocol: 6, LocalPort: 1, RemotePort: 2}.Tuple()
+	}
+	translated := &Verdict{State: InUse, Address: lent, Translate: true}
+	if _, _, err := table.Insert(0, &Opening{Tuple: tuple(home), Verdict: translated, Rule: -1, Profile: -1}); err != nil {
+		t.Fatal(err)
+	}
+	if err := table.SetRole(lent, Unassigned); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := table.Insert(0, &Opening{Tuple: tuple(lent), Rule: -1, Profile: -1}); !errors.Is(err, ErrRole) {
+		t.Errorf("a flow of the address itself: %v, want ErrRole", err)
+	}
+}

@@ -96,7 +96,8 @@ func (u *uses) acquire(local netip.Addr, v *Verdict) (*Verdict, error) {
 			return nil, ErrRole
 		}
 		x.translated++
-	case x.role == Translation:
+	case x.role == Translation || x.translated > 0:
+		// What is translated to it may outlive the role.
 		return nil, ErrRole
 	default:
 		x.direct++
