@@ -21,7 +21,7 @@ var mistakes = map[string]struct {
 	"unknown": {"roles = [\"home-agent\"]\nhome_agnet = 1\n", []string{"kedge.toml:2", "home_agnet"}},
 	"type":    {"roles = [\"home-agent\"]\n[tun]\nmtu = \"big\"\n", []string{"kedge.toml:3", "tun.mtu"}},
 	"role":    {"roles = [\"router\"]\n", []string{"kedge.toml:1", "roles", "mobile-node, home-agent", "router"}},
-	"both":    {"roles = [\"home-agent\", \"mobile-node\"]\n", []string{"run two nodes"}},
+	"both":    {"roles = [\"home-agent\", \"mobile-node\"]\n", []string{"run a node for each"}},
 	"no key": {`roles = ["mobile-node"]
 [tun]
 [[link]]

@@ -50,7 +50,7 @@ func TestFloodOfFlows(t *testing.T) {
 			time.Sleep(2 * time.Millisecond) // the device's queue holds no more than some hundreds
 		}
 	}
-	w.mn.counted("flows-evictions", 0, 2*maxFlows)
+	w.mn.counted("flows-evictions", 0, maxFlows/2) // the kernel may have dropped most of the flood
 	list, err := w.mn.client.Flows(context.Background(), 100000)
 	w.must(err)
 	if len(list) > maxFlows+maxFlows/10 {
