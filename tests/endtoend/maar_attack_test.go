@@ -195,6 +195,7 @@ func TestForgedProxyBindings(t *testing.T) {
 	attacker := netip.MustParseAddr("2001:db8:a2::bad")
 	v.network.host("y", "a2", attacker.String()+"/64", "2001:db8:a2::1")
 	y := tap(t, v.nodes["y"], "eth0")
+	ping(t, v.nodes["y"], databaseAddress) // its port on the bridge may come up a moment after its interface
 	core := v.hardwareAddress("core", "a2")
 	prefix := v.was.Prefixes[0].Prefix
 	update := func(lifetime time.Duration, sequence uint16) *mh.BindingUpdate {
