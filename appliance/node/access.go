@@ -84,6 +84,7 @@ func (l *accessLink) interfaceChanged(now time.Time, s ethernet.State) {
 	for p, r := range l.served {
 		l.serve(now, p.mobileNode, r)
 	}
+	l.eth.Perform(l.table.Query(now))
 }
 
 func (l *accessLink) setMTU(mtu int) {
@@ -117,6 +118,9 @@ func (l *accessLink) kernelEvent(now time.Time, e kernel.Event) {
 	}
 	if l.table != nil {
 		l.eth.Perform(l.table.Carrier(now, l.up))
+		if l.up {
+			l.eth.Perform(l.table.Query(now))
+		}
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"kedge/netstack/nd"
 	"kedge/netstack/packet"
 )
 
@@ -32,5 +33,19 @@ func TestFramesForARouterNotHeardOfYet(t *testing.T) {
 	}
 	if allocs := testing.AllocsPerRun(100, func() { table.Expects(elsewhere, m1) }); allocs != 0 {
 		t.Errorf("%v allocations", allocs)
+	}
+}
+
+func TestQuery(t *testing.T) {
+	out := New(Config{LinkAddress: packet.LinkAddress{2, 0, 0, 0, 0, 7}}).Query(time.Unix(0, 0))
+	if len(out.Frames) != 1 || out.Frames[0].To != (packet.LinkAddress{0x33, 0x33, 0, 0, 0, 1}) {
+		t.Fatalf("%+v", out)
+	}
+	from, to, m, err := nd.Parse(out.Frames[0].Packet.Bytes())
+	if err != nil || from != addr("fe80::ff:fe00:7") || to != nd.AllNodes {
+		t.Errorf("from %v to %v: %v", from, to, err)
+	}
+	if q, ok := m.(*nd.ListenerQuery); !ok || q.Version != 2 || !q.Group.IsUnspecified() {
+		t.Errorf("%+v", m)
 	}
 }

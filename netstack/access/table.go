@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"kedge/netstack/ethernet"
+	"kedge/netstack/nd"
 	"kedge/netstack/neighbor"
 	"kedge/netstack/packet"
 )
@@ -165,6 +166,19 @@ func (t *Table) Carrier(now time.Time, up bool) neighbor.Output {
 			t.schedule(h)
 		}
 	}
+	return t.finish()
+}
+
+// Query asks all hosts of the link for their groups (RFC 3810 section 5.1), by which those show themselves that are there
+// already: nothing else has a host speak to a router that it does not know.
+func (t *Table) Query(now time.Time) neighbor.Output {
+	defer t.enter(now)()
+	a := t.cfg.LinkAddress
+	b := [16]byte{0xfe, 0x80, 8: a[0] ^ 2, 9: a[1], 10: a[2], 11: 0xff, 12: 0xfe, 13: a[3], 14: a[4], 15: a[5]}
+	everybody := packet.LinkAddress{0x33, 0x33, 0, 0, 0, 1}
+	t.send(&router{Router: Router{LinkLocal: netip.AddrFrom16(b)}}, nd.AllNodes, &nd.ListenerQuery{
+		Version: 2, Group: netip.IPv6Unspecified(), MaximumResponseDelay: queryResponseDelay,
+	}, everybody)
 	return t.finish()
 }
 
