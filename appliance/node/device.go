@@ -58,6 +58,9 @@ func (d *device) steer() error {
 		steering := kernel.Steering{
 			TUN: d.cfg.Name, Home: m.HomeAddress, Destinations: m.Destinations, MTU: mtu, Policy: kernelPolicy(d.node.cfg.DMIPv6),
 		}
+		for _, u := range steering.Unexpressed() {
+			d.node.log.Warn("non-persistent flows of a rule take the home address", "rule", d.node.cfg.DMIPv6.Rules[u.Rule].Name, "because", u.Reason)
+		}
 		made, err := steering.ApplyHome(journal)
 		d.changes = append(d.changes, made...)
 		if err != nil {
