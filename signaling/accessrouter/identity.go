@@ -10,9 +10,6 @@ import (
 	"kedge/signaling/mh"
 )
 
-// identifierEUI48 is the subtype of a mobile node identifier that is an EUI-48 address (RFC 8371 section 4).
-const identifierEUI48 = 5
-
 // identity is an MN-ID.
 type identity struct {
 	subtype uint8
@@ -21,7 +18,7 @@ type identity struct {
 
 // String is the identifier for people: a network access identifier as it is, an EUI-48 address in hexadecimal.
 func (i identity) String() string {
-	if i.subtype == identifierEUI48 && len(i.octets) == 6 {
+	if i.subtype == mh.IdentifierEUI48 && len(i.octets) == 6 {
 		return signaling.LinkLayerAddress([]byte(i.octets)).String()
 	}
 	return i.octets
@@ -38,7 +35,7 @@ func (n *Node) identify() identity {
 	if n.Identifier != "" {
 		return identity{mh.IdentifierNAI, n.Identifier}
 	}
-	return identity{identifierEUI48, string(n.LinkLayer[:])}
+	return identity{mh.IdentifierEUI48, string(n.LinkLayer[:])}
 }
 
 // digest is a keyed hash of what and the mobile node.

@@ -13,7 +13,7 @@ import (
 var (
 	lma  = netip.MustParseAddr("2001:db8:f::1")
 	hnp  = netip.MustParsePrefix("2001:db8:f:1::/64")
-	mnID = identity{identifierEUI48, string(host[:])}
+	mnID = identity{mh.IdentifierEUI48, string(host[:])}
 )
 
 // solo is one MAAR whose CMD, peers and mobile nodes are played by hand.

@@ -12,6 +12,7 @@ import (
 	"kedge/signaling"
 	"kedge/signaling/auth"
 	"kedge/signaling/database"
+	"kedge/signaling/mh"
 )
 
 var (
@@ -293,7 +294,7 @@ func (w *world) served(n int, from ...int) {
 		if b := here.native[prefix]; b.Remote != maar(p) || b.Local != maar(n) {
 			w.t.Errorf("MAAR %d binds %v as %+v", n, prefix, b)
 		}
-		linkLocal, linkLayer := w.at(p).maar.ownInterface(identity{identifierEUI48, string(host[:])})
+		linkLocal, linkLayer := w.at(p).maar.ownInterface(identity{mh.IdentifierEUI48, string(host[:])})
 		r := here.routers[prefix]
 		if r.Preferred != 0 || r.Valid != DefaultDeprecatedValid || r.LinkLocal != linkLocal || r.LinkLayer != linkLayer {
 			w.t.Errorf("MAAR %d advertises MAAR %d as %+v, want %v %v", n, p, r, linkLocal, linkLayer)

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"kedge/signaling"
+	"kedge/signaling/discovery"
 	"kedge/signaling/mh"
 )
 
@@ -13,9 +14,6 @@ import (
 // the answer, so that it is a hint only: the home agent is asked for a ticket for that DHP, and no flow uses it before.
 
 const (
-	// anycastIdentifier is the interface identifier of the reserved anycast address of DHPs, in the form of RFC 2526
-	// section 2 with the identifier 125.
-	anycastIdentifier = "\xfd\xff\xff\xff\xff\xff\xff\xfd"
 	// anycastWait is how long hints are waited for, and then for the home agent's confirmation of them.
 	anycastWait = 3 * time.Second
 	// maxHints bounds the correspondents that are asked for so at a time.
@@ -37,16 +35,10 @@ type anycastQuery struct {
 	hint *mh.DHPInformation
 }
 
-func proxiesAnycast(correspondent netip.Addr) netip.Addr {
-	b := correspondent.As16()
-	copy(b[8:], anycastIdentifier)
-	return netip.AddrFrom16(b)
-}
-
 // askAnycast asks in the correspondent's network, once: nothing waits for it.
 func (m *Machine) askAnycast(now time.Time, correspondent netip.Addr) {
 	c := &m.anycast
-	to := proxiesAnycast(correspondent)
+	to := discovery.ProxiesAnycast(correspondent)
 	if !m.cfg.Anycast || len(c.asked) >= maxHints || slices.ContainsFunc(c.asked, func(q anycastQuery) bool { return q.anycast == to }) {
 		return
 	}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"kedge/signaling"
+	"kedge/signaling/discovery"
 	"kedge/signaling/homeproxy"
 	"kedge/signaling/mh"
 )
@@ -59,14 +60,14 @@ func TestAnycastIsOffByDefault(t *testing.T) {
 		t.Errorf("decided %s", a)
 	}
 	for _, s := range since[signaling.Send](w, 0) {
-		if s.Destination == proxiesAnycast(cnOf(1, 1)) {
+		if s.Destination == discovery.ProxiesAnycast(cnOf(1, 1)) {
 			t.Error("asked by anycast")
 		}
 	}
 }
 
 func TestAnycastAddress(t *testing.T) {
-	if a := proxiesAnycast(cnOf(1, 1)); a != netip.MustParseAddr("2001:db8:c01:1:fdff:ffff:ffff:fffd") {
+	if a := discovery.ProxiesAnycast(cnOf(1, 1)); a != netip.MustParseAddr("2001:db8:c01:1:fdff:ffff:ffff:fffd") {
 		t.Error(a)
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"kedge/signaling"
 	"kedge/signaling/auth"
 	homedirectory "kedge/signaling/directory"
+	"kedge/signaling/discovery"
 	"kedge/signaling/homeproxy"
 	"kedge/signaling/ticket"
 )
@@ -253,7 +254,7 @@ func (w *world) send(e signaling.Send) {
 			w.fromAgent(w.ha.Handle(w.time(), r))
 			return
 		}
-		if b := to.As16(); string(b[8:]) == anycastIdentifier {
+		if to == discovery.ProxiesAnycast(to) {
 			for _, p := range w.order() {
 				w.toProxy(p, r)
 			}

@@ -1,17 +1,13 @@
 package homeproxy
 
 import (
-	"encoding/binary"
 	"net/netip"
 	"time"
 
 	"kedge/signaling"
+	"kedge/signaling/discovery"
 	"kedge/signaling/mh"
 )
-
-// anycastIdentifier is that of DHPs in the prefix of a CN: RFC 2526's form with anycast identifier 125, which is this
-// project's own choice.
-const anycastIdentifier = 0xfdfffffffffffffd
 
 // query answers a DHP Query that was sent to the anycast address of a CN's /64, with this DHP's own information about the
 // coverage prefix that the CN is in, if there is one.
@@ -22,8 +18,7 @@ const anycastIdentifier = 0xfdfffffffffffffd
 // ask in anybody's name, the answer is also no longer than the query, which therefore has to have, say, an authentication
 // option besides one CN Address, and there are not many a second.
 func (m *Machine) query(now time.Time, i incoming) {
-	destination := i.Destination.As16()
-	if !m.cfg.Anycast || binary.BigEndian.Uint64(destination[8:]) != anycastIdentifier || !mh.UnicastRoutable(i.Source) {
+	if !m.cfg.Anycast || i.Destination != discovery.ProxiesAnycast(i.Destination) || !mh.UnicastRoutable(i.Source) {
 		m.counters.Discarded.NotForHomeProxy++
 		return
 	}
