@@ -52,17 +52,23 @@ type Port struct {
 	// Access marks a link to mobile nodes without mobility software, and to nothing else: what comes in must be from an
 	// address that BindAttached bound to its sender there.
 	Access bool
+	// UDP marks a link of UDP datagrams (RFC 5555 section 4.1): its packets are what stands in them, and say in Peer and
+	// Local where they came from or go. MTU is that of the IP packets around them.
+	UDP bool
 	// MTU is the longest IP packet in octets that the port carries, at least 1280.
 	MTU int
 	// Features is the offload state that the port takes; the engine finishes what it does not.
 	Features packet.Features
 }
 
-// Tunnel is an IPv6-in-IPv6 tunnel (RFC 2473) as a binding uses it.
+// Tunnel is an IPv6-in-IPv6 tunnel (RFC 2473), or one of IPv6 in UDP (RFC 5555 section 4.1), as a binding uses it.
 type Tunnel struct {
 	// Local is this node's end, an own address; Remote is the peer's: the care-of address at an anchor, the home agent
 	// at a mobile node.
 	Local, Remote netip.Addr
+	// RemotePort, if not zero, is the peer's UDP port: packets go in datagrams then, by Port, which is a UDP port. Local
+	// and Remote are addresses of the host's and the peer's kernels, IPv6 or IPv4.
+	RemotePort uint16
 	// Previous, if not nil, is what Remote was before, at an anchor.
 	Previous *Previous
 	// Via says that tunnel packets leave by Port to NextHop; else by the route to Remote. An invalid NextHop with Via

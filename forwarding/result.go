@@ -78,6 +78,10 @@ type Signal struct {
 	// In is the port that it came in by; Tunneled says that it came in a tunnel of a current binding.
 	In       PortID
 	Tunneled bool
+	// Outer is where the UDP datagram came from that carried it, and OuterLocal where it was sent to; invalid if there was
+	// none.
+	Outer      netip.AddrPort
+	OuterLocal netip.Addr
 }
 
 // Payload is the upper-layer header and what follows it.

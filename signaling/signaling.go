@@ -35,6 +35,10 @@ type Received struct {
 	HomeAddress netip.Addr
 	// RoutingHome is the address in the type 2 routing header (section 6.4); invalid if there was none.
 	RoutingHome netip.Addr
+	// Outer is where the UDP datagram came from that carried the message (RFC 5555 section 4.2), and OuterLocal the address
+	// that it was sent to; invalid if none did. IPv4 addresses are plain ones, never mapped to IPv6.
+	Outer      netip.AddrPort
+	OuterLocal netip.Addr
 	// Payload is the Mobility Header from its Payload Proto octet to its end. Valid during Handle only.
 	Payload []byte
 	// Link names the link that it came in on; Tunneled says that it came through a tunnel to this node.
@@ -61,6 +65,9 @@ type Attachment struct {
 	CareOf netip.Addr
 	// CareOfUntil is when CareOf stops being valid; zero if never.
 	CareOfUntil time.Time
+	// Host and HostIPv4 are addresses of the host's kernel on the link, from which datagrams of the UDP transport (RFC
+	// 5555) leave; invalid while there are none.
+	Host, HostIPv4 netip.Addr
 	// Router is the default router's address on the link.
 	Router netip.Addr
 	// OnLink holds the prefixes that the routers of the link say are on it.
@@ -120,6 +127,10 @@ type Send struct {
 	// HomeAddress, if valid, goes in a Home Address option, and RoutingHome in a type 2 routing header.
 	HomeAddress netip.Addr
 	RoutingHome netip.Addr
+	// Outer, if valid, is where the message goes in a UDP datagram (RFC 5555 section 4.2), from OuterLocal. An anchor
+	// answers with the addresses that the question came with.
+	Outer      netip.AddrPort
+	OuterLocal netip.Addr
 	// Payload is the whole Mobility Header, checksum and authentication done.
 	Payload []byte
 	// Link names the link it must leave by; empty leaves it to the routes. Router is its next hop there.
@@ -158,6 +169,9 @@ type Bind struct {
 	// Mobile is true on a mobile node, for addresses it holds, and false on an anchor, for addresses it serves.
 	Mobile        bool
 	Local, Remote netip.Addr
+	// RemotePort, if not zero, is the UDP port of Remote: the tunnel is of datagrams (RFC 5555 section 4.1), and Local and
+	// Remote are addresses of kernels, IPv6 or IPv4.
+	RemotePort uint16
 	// Native says that Home is at home: no tunnel (mobile node only).
 	Native bool
 	// Link and Router say where the tunnel's packets leave; empty and invalid leave it to the routes.

@@ -81,6 +81,14 @@ type Packet struct {
 	Neighbor LinkAddress
 	// Group says that the packet came in by link-layer broadcast or multicast.
 	Group bool
+	// Peer is the other end of a UDP link (RFC 5555 section 4.1): the sender's address and port on the way in, the
+	// receiver's on the way out. Its IPv4 addresses are plain ones, as everywhere in kedge, never mapped to IPv6.
+	Peer netip.AddrPort
+	// Local is this node's end of a UDP link: the address that the datagram came to, or is to leave from; invalid leaves
+	// that to the kernel.
+	Local netip.Addr
+	// TrafficClass is that of the outer IP header of a UDP link: DSCP and ECN field.
+	TrafficClass uint8
 }
 
 // New makes a packet with room for length octets behind Headroom.
@@ -171,5 +179,6 @@ func (p *Packet) CopyFrom(q *Packet) bool {
 		return false
 	}
 	p.Offload, p.NextHop, p.Neighbor, p.Group = q.Offload, q.NextHop, q.Neighbor, q.Group
+	p.Peer, p.Local, p.TrafficClass = q.Peer, q.Local, q.TrafficClass
 	return true
 }
