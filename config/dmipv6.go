@@ -42,6 +42,11 @@ func (r *reader) dmipv6(d *documentDMIPv6, c *Config) *DMIPv6 {
 		MaxFlows:     int(r.number("dmipv6.max_flows", d.MaxFlows, defaultFlows, 16, mostFlows)),
 		MaxAnchors:   int(r.number("dmipv6.max_anchors", d.MaxAnchors, defaultAnchors, 1, mostAnchors)),
 	}
+	otherwise := Native
+	if c.MobileNode != nil {
+		otherwise = c.MobileNode.Transport
+	}
+	m.Transport, _ = r.transport("dmipv6", "", d.Transport, otherwise, nil, true)
 	if c.MobileNode == nil {
 		r.wrong("dmipv6", `a [dmipv6] section only where roles has "mobile-node"`, "another role")
 	}
@@ -64,6 +69,7 @@ func (r *reader) dmipv6(d *documentDMIPv6, c *Config) *DMIPv6 {
 			Coverage:   r.prefixes(key+".coverage", q.Coverage),
 			Preference: uint8(r.number(key+".preference", &q.Preference, 0, 0, 255)),
 		}
+		p.Transport, p.Endpoints = r.transport(key, "endpoints", q.Transport, m.Transport, q.Endpoints, false)
 		if len(q.Coverage) == 0 {
 			r.wrong(key+".coverage", "the prefixes that the proxy is near to", "none")
 		}

@@ -8,6 +8,8 @@ type document struct {
 	Log                 documentLog                   `toml:"log"`
 	Control             documentControl               `toml:"control"`
 	TUN                 *documentTUN                  `toml:"tun"`
+	UDP                 *documentUDP                  `toml:"udp"`
+	Accelerate          *string                       `toml:"accelerate"`
 	Link                []documentLink                `toml:"link"`
 	SecurityAssociation []documentSecurityAssociation `toml:"security_association"`
 	MobileNode          *documentMobileNode           `toml:"mobile_node"`
@@ -29,9 +31,21 @@ type documentControl struct {
 }
 
 type documentTUN struct {
-	Name    *string `toml:"name"`
-	MTU     *int64  `toml:"mtu"`
-	Offload *bool   `toml:"offload"`
+	Name          *string `toml:"name"`
+	MTU           *int64  `toml:"mtu"`
+	Offload       *bool   `toml:"offload"`
+	OffloadTCP    *bool   `toml:"tcp_segmentation_offload"`
+	OffloadUDP    *bool   `toml:"udp_segmentation_offload"`
+	ForwardByHost *bool   `toml:"forward_by_host"`
+}
+
+type documentUDP struct {
+	Listen              *string  `toml:"listen"`
+	Advertise           []string `toml:"advertise"`
+	SegmentationOffload *bool    `toml:"segmentation_offload"`
+	ReceiveOffload      *bool    `toml:"receive_offload"`
+	ReceiveBuffer       *int64   `toml:"receive_buffer"`
+	NATRefresh          *string  `toml:"nat_refresh"`
 }
 
 type documentLink struct {
@@ -56,6 +70,8 @@ type documentMobileNode struct {
 	HomeAddress          string   `toml:"home_address"`
 	HomePrefix           string   `toml:"home_prefix"`
 	HomeAgent            *string  `toml:"home_agent"`
+	HomeAgentEndpoints   []string `toml:"home_agent_endpoints"`
+	Transport            *string  `toml:"transport"`
 	Identifier           string   `toml:"identifier"`
 	Lifetime             *string  `toml:"lifetime"`
 	Destinations         []string `toml:"destinations"`
@@ -92,9 +108,10 @@ type documentHomeAgentMobileNode struct {
 }
 
 type documentHomeAgentProxy struct {
-	Address  string   `toml:"address"`
-	SPI      int64    `toml:"spi"`
-	Coverage []string `toml:"coverage"`
+	Address   string   `toml:"address"`
+	Endpoints []string `toml:"endpoints"`
+	SPI       int64    `toml:"spi"`
+	Coverage  []string `toml:"coverage"`
 }
 
 type documentHomeProxy struct {
@@ -137,6 +154,7 @@ type documentCorrespondentNode struct {
 
 type documentDMIPv6 struct {
 	Enabled      bool                  `toml:"enabled"`
+	Transport    *string               `toml:"transport"`
 	UseHomeAgent *bool                 `toml:"use_home_agent"`
 	Anycast      bool                  `toml:"anycast"`
 	SourceHints  *bool                 `toml:"source_hints"`
@@ -167,6 +185,8 @@ type documentRule struct {
 
 type documentDMIPv6Proxy struct {
 	Address    string   `toml:"address"`
+	Endpoints  []string `toml:"endpoints"`
+	Transport  *string  `toml:"transport"`
 	Coverage   []string `toml:"coverage"`
 	Preference int64    `toml:"preference"`
 }

@@ -26,9 +26,7 @@ func (r *reader) homeAgent(d *documentHomeAgent, c *Config) *HomeAgent {
 		AllowAnyMobileNode:       d.AllowAnyMobileNode,
 		AllowUnauthenticated:     d.AllowUnauthenticated,
 	}
-	if h.Address.IsValid() && !slices.ContainsFunc(c.Links, func(l Link) bool { return l.owns(h.Address) }) {
-		r.wrong("home_agent.address", "one of the addresses of a [[link]]", "%s", h.Address)
-	}
+	r.ownAddress("home_agent.address", h.Address, c)
 	if len(d.HomePrefixes) == 0 {
 		r.wrong("home_agent.home_prefixes", "at least one prefix", "none")
 	}

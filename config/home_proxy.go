@@ -20,9 +20,7 @@ func (r *reader) homeProxy(d *documentHomeProxy, c *Config) *HomeProxy {
 		MaxBindingsPerMobileNode: int(r.number("home_proxy.max_bindings_per_mobile_node", d.MaxBindingsPerNode, 16, 1, 10_000_000)),
 		Anycast:                  d.Anycast,
 	}
-	if h.Address.IsValid() && !slices.ContainsFunc(c.Links, func(l Link) bool { return l.owns(h.Address) }) {
-		r.wrong("home_proxy.address", "one of the addresses of a [[link]]", "%s", h.Address)
-	}
+	r.ownAddress("home_proxy.address", h.Address, c)
 	h.Pools = r.pools(d.Pools, h.Address)
 	h.Coverage = r.coverage(d.Coverage)
 	for i := range d.HomeAgents {
@@ -100,9 +98,10 @@ func (r *reader) homeAgentProxies(in []documentHomeAgentProxy, h *HomeAgent, c *
 	for i := range in {
 		d, key := &in[i], fmt.Sprintf("home_agent.proxy.%d", i)
 		p := HomeAgentProxy{
-			Address:  r.address(key+".address", d.Address),
-			SPI:      r.ticketing(key, d.SPI, c),
-			Coverage: r.prefixes(key+".coverage", d.Coverage),
+			Address:   r.address(key+".address", d.Address),
+			SPI:       r.ticketing(key, d.SPI, c),
+			Coverage:  r.prefixes(key+".coverage", d.Coverage),
+			Endpoints: r.endpoints(key+".endpoints", d.Endpoints),
 		}
 		if len(d.Coverage) == 0 {
 			r.wrong(key+".coverage", "the prefixes that the proxy may advertise", "none")

@@ -10,10 +10,14 @@ func (r *reader) tun(d *documentTUN) *TUN {
 	if d == nil {
 		return nil
 	}
+	on := func(b *bool) bool { return b == nil || *b }
 	t := &TUN{
-		Name:    text(d.Name, DefaultTUNName),
-		MTU:     int(r.number("tun.mtu", d.MTU, 1500, 1280, 65535)),
-		Offload: d.Offload == nil || *d.Offload,
+		Name:          text(d.Name, DefaultTUNName),
+		MTU:           int(r.number("tun.mtu", d.MTU, 1500, 1280, 65535)),
+		Offload:       on(d.Offload),
+		OffloadTCP:    on(d.Offload) && on(d.OffloadTCP),
+		OffloadUDP:    on(d.Offload) && on(d.OffloadUDP),
+		ForwardByHost: d.ForwardByHost != nil && *d.ForwardByHost,
 	}
 	r.interfaceName("tun.name", t.Name)
 	return t
@@ -25,11 +29,11 @@ func (r *reader) interfaceName(key, name string) {
 	}
 }
 
-func (r *reader) links(in []documentLink) []Link {
+func (r *reader) links(in []documentLink, hosts bool) []Link {
 	var links []Link
 	seen := map[string]bool{}
 	for i := range in {
-		l := r.link(fmt.Sprintf("link.%d", i), &in[i])
+		l := r.link(fmt.Sprintf("link.%d", i), &in[i], hosts)
 		if seen[l.Interface] {
 			r.wrong(fmt.Sprintf("link.%d.interface", i), "each interface in one [[link]]", "%q again", l.Interface)
 		}
@@ -39,9 +43,11 @@ func (r *reader) links(in []documentLink) []Link {
 	return links
 }
 
-func (r *reader) link(key string, d *documentLink) Link {
+// link reads a [[link]]; hosts says that one without addresses of kedge's own is of use.
+func (r *reader) link(key string, d *documentLink, hosts bool) Link {
 	l := Link{
 		Interface:         d.Interface,
+		Native:            d.Autoconfigure || d.Access || len(d.Addresses) > 0,
 		Autoconfigure:     d.Autoconfigure,
 		Access:            d.Access,
 		KeepCareOfAddress: d.KeepCareOfAddress,
@@ -58,7 +64,7 @@ func (r *reader) link(key string, d *documentLink) Link {
 	case l.Access:
 	case l.Autoconfigure && (len(l.Addresses) > 0 || d.Gateway != nil):
 		r.wrong(key+".autoconfigure", "either autoconfigure = true, or addresses and a gateway", "both")
-	case !l.Autoconfigure && len(l.Addresses) == 0:
+	case !l.Native && !hosts:
 		r.wrong(key+".addresses", "addresses of kedge's own on the link, or autoconfigure = true", "neither")
 	}
 	if l.KeepCareOfAddress && !l.Autoconfigure {

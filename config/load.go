@@ -104,7 +104,9 @@ func (r *reader) config(d *document) *Config {
 		Control: Control{Socket: r.path(text(d.Control.Socket, DefaultSocket))},
 	}
 	c.TUN = r.tun(d.TUN)
-	c.Links = r.links(d.Link)
+	c.UDP = r.udp(d.UDP, mobileOverUDP(d))
+	c.SegmentRouting = d.Accelerate != nil && r.oneOf("accelerate", *d.Accelerate, "seg6") == "seg6"
+	c.Links = r.links(d.Link, mobileOverUDP(d))
 	c.SecurityAssociations = r.securityAssociations(d.SecurityAssociation)
 	if d.MobileNode != nil {
 		c.MobileNode = r.mobileNode(d.MobileNode, c)
@@ -165,9 +167,23 @@ func (r *reader) combination(d *document, c *Config) {
 	if (is(MobileNodeRole) || is(CorrespondentNodeRole)) && c.TUN == nil {
 		r.wrong("tun", "a [tun] section, by which programs reach the node's address", "none")
 	}
-	if len(c.Roles) > 0 && len(c.Links) == 0 {
+	behindHost := c.UDP != nil && c.TUN != nil && (is(HomeAgentRole) || is(HomeProxyRole))
+	if len(c.Roles) > 0 && len(c.Links) == 0 && !behindHost {
 		r.wrong("link", "at least one [[link]]", "none")
 	}
+	if c.UDP != nil && d.UDP != nil && !is(MobileNodeRole) && !is(HomeAgentRole) && !is(HomeProxyRole) {
+		r.wrong("udp", "a [udp] section only for a mobile node, a home agent or a home proxy", "another role")
+	}
+	if c.SegmentRouting && c.TUN == nil {
+		r.wrong("accelerate", "a [tun] section beside it, whose packets it is for", "none")
+	}
+}
+
+// mobileOverUDP reports whether a mobile node may use the UDP transport.
+func mobileOverUDP(d *document) bool {
+	over := func(t *string) bool { return t != nil && Transport(*t) != Native }
+	return d.MobileNode != nil && (over(d.MobileNode.Transport) ||
+		d.DMIPv6 != nil && (over(d.DMIPv6.Transport) || slices.ContainsFunc(d.DMIPv6.Proxy, func(p documentDMIPv6Proxy) bool { return over(p.Transport) })))
 }
 
 func (r *reader) section(name string, role Role, wanted, present bool) {

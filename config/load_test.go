@@ -95,8 +95,8 @@ func TestMobileNode(t *testing.T) {
 		StateDirectory: "/var/lib/kedge",
 		Log:            Log{Level: "info", Format: "text"},
 		Control:        Control{Socket: "/run/kedge/control.sock"},
-		TUN:            &TUN{Name: "kedge0", MTU: 1500, Offload: true},
-		Links:          []Link{{Interface: "eth0", Autoconfigure: true, Preference: 10, Offload: true}},
+		TUN:            &TUN{Name: "kedge0", MTU: 1500, Offload: true, OffloadTCP: true, OffloadUDP: true},
+		Links:          []Link{{Interface: "eth0", Native: true, Autoconfigure: true, Preference: 10, Offload: true}},
 		SecurityAssociations: map[uint32]SecurityAssociation{
 			256: {SPI: 256, Algorithm: HMACSHA256, Key: key, TimestampWindow: 7 * time.Second},
 		},
@@ -104,6 +104,7 @@ func TestMobileNode(t *testing.T) {
 			HomeAddress:  netip.MustParseAddr("2001:db8:f::100"),
 			HomePrefix:   netip.MustParsePrefix("2001:db8:f::/64"),
 			HomeAgent:    netip.MustParseAddr("2001:db8:f::1"),
+			Transport:    Native,
 			Identifier:   "mn1@example.org",
 			Lifetime:     5 * time.Minute,
 			Destinations: []netip.Prefix{netip.MustParsePrefix("2001:db8::/32")},
@@ -189,6 +190,14 @@ func TestMistakes(t *testing.T) {
 		{"anybody, but authenticated", ha, `refresh_advice = "5m"`, `allow_any_mobile_node = true`, `x.toml:14: home_agent.allow_any_mobile_node: expected allow_unauthenticated_signaling = true beside it`},
 		{"lists nobody", ha, ha[strings.Index(ha, "[[home_agent.mobile_node]]"):], ``, `x.toml:8: home_agent.mobile_node: expected at least one [[home_agent.mobile_node]]`},
 		{"log level", mn, `[tun]`, "[log]\nlevel = \"loud\"\n[tun]", `x.toml:4: log.level: expected one of debug, info, warn, error, found "loud"`},
+		{"accelerator", mn, `[tun]`, "accelerate = \"dpdk\"\n[tun]", `x.toml:3: accelerate: expected one of seg6, found "dpdk"`},
+		{"udp for nobody", mn, `[tun]`, "[udp]\nlisten = \"4191\"\n[tun]", `x.toml:4: udp.listen: expected an address and a port`},
+		{"udp to nowhere", mn, `spi = 256`, "spi = 256\ntransport = \"udp\"", `x.toml:19: mobile_node.transport: expected home_agent_endpoints beside it, where datagrams are to go, found none`},
+		{"endpoint", mn, `spi = 256`, "spi = 256\ntransport = \"udp\"\nhome_agent_endpoints = [\"192.0.2.1\"]", `x.toml:20: mobile_node.home_agent_endpoints.0: expected a unicast IPv4 or IPv6 address with a UDP port, such as "192.0.2.1:4191" or "[2001:db8::1]:4191", found "192.0.2.1"`},
+		{"mapped endpoint", mn, `spi = 256`, "spi = 256\ntransport = \"udp\"\nhome_agent_endpoints = [\"[::ffff:192.0.2.1]:4191\"]", `x.toml:20: mobile_node.home_agent_endpoints.0: expected a unicast`},
+		{"discovery over udp", mn, `home_agent = "2001:db8:f::1"`, "transport = \"udp\"\nhome_agent_endpoints = [\"192.0.2.1:4191\"]", `mobile_node.home_agent: expected the home agent's address, since its discovery`},
+		{"native without native link", mn, "autoconfigure = true\n", "", `link.0.addresses: expected addresses of kedge's own on the link, or autoconfigure = true`},
+		{"transport", mn, `spi = 256`, "spi = 256\ntransport = \"tcp\"", `x.toml:19: mobile_node.transport: expected one of native, udp, auto, found "tcp"`},
 		{"mtu", mn, `name = "kedge0"`, `mtu = 1279`, `x.toml:4: tun.mtu: expected a number from 1280 to 65535, found 1279`},
 	}
 	dir := folder(t)

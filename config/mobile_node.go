@@ -1,6 +1,7 @@
 package config
 
 import (
+	"slices"
 	"strings"
 	"time"
 )
@@ -31,6 +32,13 @@ func (r *reader) mobileNode(d *documentMobileNode, c *Config) *MobileNode {
 		if m.HomeAgent.IsValid() && m.HomeAgent == m.HomeAddress {
 			r.wrong("mobile_node.home_agent", "another address than home_address", "%s", m.HomeAgent)
 		}
+	}
+	m.Transport, m.HomeAgentEndpoints = r.transport("mobile_node", "home_agent_endpoints", d.Transport, Native, d.HomeAgentEndpoints, false)
+	if m.Transport != Native && d.HomeAgent == nil {
+		r.wrong("mobile_node.home_agent", "the home agent's address, since its discovery (RFC 6275 section 11.4.1) is native only", "none")
+	}
+	if m.Transport != UDPTransport && !slices.ContainsFunc(c.Links, func(l Link) bool { return l.Native }) && len(c.Links) > 0 {
+		r.wrong("mobile_node.transport", "\"udp\", or a [[link]] with autoconfigure = true or addresses", "%q", m.Transport)
 	}
 	if m.SPI != 0 && m.Identifier == "" {
 		r.wrong("mobile_node.identifier", "a network access identifier such as \"mn1@example.org\", since authentication names the node by it (RFC 4285 section 5)", "none")

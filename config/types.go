@@ -28,8 +28,12 @@ type Config struct {
 	Log            Log
 	Control        Control
 	// TUN is nil where the node has no TUN device.
-	TUN   *TUN
-	Links []Link
+	TUN *TUN
+	// UDP is nil where the UDP transport is not in use.
+	UDP *UDP
+	// SegmentRouting has the kernel's segment routing encapsulate what leaves for native tunnels.
+	SegmentRouting bool
+	Links          []Link
 	// SecurityAssociations are the RFC 4285 keys, by SPI.
 	SecurityAssociations map[uint32]SecurityAssociation
 	MobileNode           *MobileNode
@@ -62,13 +66,18 @@ type TUN struct {
 	Name string
 	// MTU in octets, 1280 to 65535.
 	MTU int
-	// Offload enables segmentation and checksum offload.
-	Offload bool
+	// Offload enables checksum offload, with OffloadTCP and OffloadUDP also super-packets of the one and the other.
+	Offload, OffloadTCP, OffloadUDP bool
+	// ForwardByHost hands what comes out of tunnels to the host's kernel, which forwards it.
+	ForwardByHost bool
 }
 
-// Link is an Ethernet interface on which kedge has addresses of its own ([[link]]).
+// Link is an Ethernet interface ([[link]]).
 type Link struct {
 	Interface string
+	// Native says that kedge has addresses of its own there; else it is an uplink for the UDP transport alone, which uses
+	// the kernel's.
+	Native bool
 	// Autoconfigure takes addresses and routers from router advertisements (a mobile node's uplinks).
 	Autoconfigure bool
 	// Access makes it a link to mobile nodes without mobility software, to which kedge is a router for each.
@@ -109,6 +118,9 @@ type MobileNode struct {
 	HomePrefix  netip.Prefix
 	// HomeAgent is the home agent's address; invalid if it is to be discovered (RFC 6275 section 11.4.1).
 	HomeAgent netip.Addr
+	// Transport is how the home agent is reached, over UDP by one of HomeAgentEndpoints.
+	Transport          Transport
+	HomeAgentEndpoints []netip.AddrPort
 	// Identifier is the MN-ID (RFC 4283) as a network access identifier; empty sends none.
 	Identifier string
 	// Lifetime is what binding updates ask for.

@@ -8,6 +8,8 @@ import (
 // HomeAgentProxy is a Distributed Home-Proxy that may advertise itself to a home agent.
 type HomeAgentProxy struct {
 	Address netip.Addr
+	// Endpoints are told to mobile nodes where the proxy does not advertise its own.
+	Endpoints []netip.AddrPort
 	// SPI names the key that the two share.
 	SPI uint32
 	// Coverage is what it may advertise: these prefixes and all within them.
@@ -71,7 +73,9 @@ type DMIPv6 struct {
 	UseHomeAgent, Anycast bool
 	// SourceHints has the host hold addresses of its own for regions that are known.
 	SourceHints bool
-	Lifetime    time.Duration
+	// Transport is how Distributed Home-Proxies are reached of which others tell.
+	Transport Transport
+	Lifetime  time.Duration
 	// HoldTime is how long a new flow's first packets wait for its anchor at most.
 	HoldTime time.Duration
 	// IdleTime is how long an address is kept after its last flow.
@@ -119,7 +123,10 @@ type Range struct{ First, Last uint32 }
 
 // DMIPv6Proxy is a Distributed Home-Proxy that needs no directory.
 type DMIPv6Proxy struct {
-	Address    netip.Addr
+	Address netip.Addr
+	// Transport is how it is reached, over UDP by one of Endpoints.
+	Transport  Transport
+	Endpoints  []netip.AddrPort
 	Coverage   []netip.Prefix
 	Preference uint8
 }
