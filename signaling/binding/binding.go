@@ -28,8 +28,13 @@ const (
 // Binding is one entry of the cache.
 type Binding struct {
 	// Home is the key: a home address as a /128, or a prefix.
-	Home   netip.Prefix
+	Home netip.Prefix
+	// CareOf is an IPv6 address, or with a Port an IPv6 or a plain IPv4 one.
 	CareOf netip.Addr
+	// Port is the UDP port of CareOf (RFC 5555 section 4.2); 0 if the tunnel is of IPv6 packets.
+	Port uint16
+	// Local is the anchor's address that datagrams to CareOf leave from; invalid without a Port.
+	Local netip.Addr
 	// Owner is the MN-ID (RFC 4283) of the mobile node; empty if it has none, and then no limit per mobile node applies.
 	Owner string
 	// Networks are the mobile network prefixes (RFC 3963) that are reached by the same care-of address.

@@ -39,6 +39,7 @@ type Cache struct {
 	heap     []uint32
 	networks map[uint32][]netip.Prefix
 	owners   owners
+	locals   locals
 	deleted  uint64
 }
 
@@ -53,6 +54,8 @@ type slot struct {
 	lifetime  uint16
 	sequence  uint16
 	flags     Flags
+	port      uint16
+	local     uint16
 	owner     uint32
 	position  uint32
 	timestamp uint64
@@ -70,6 +73,7 @@ func New(epoch time.Time, limits Limits, store Store) *Cache {
 		index:    make(map[key]uint32),
 		networks: make(map[uint32][]netip.Prefix),
 		owners:   newOwners(),
+		locals:   locals{numbers: make(map[netip.Addr]uint16)},
 	}
 }
 
@@ -143,6 +147,8 @@ func (c *Cache) Put(b Binding) error {
 		lifetime:  uint16(min(max(b.Lifetime, 0), MaxLifetime) / LifetimeUnit),
 		sequence:  b.Sequence,
 		flags:     b.Flags,
+		port:      b.Port,
+		local:     c.locals.number(b.Local),
 		owner:     c.owners.take(b.Owner, b.Flags&Invalid == 0),
 		position:  position,
 		timestamp: b.Timestamp,
@@ -227,6 +233,8 @@ func (c *Cache) binding(i uint32) Binding {
 	return Binding{
 		Home:      netip.PrefixFrom(netip.AddrFrom16(s.key.address), int(s.key.bits)),
 		CareOf:    address(s.careOf),
+		Port:      s.port,
+		Local:     c.locals.address(s.local),
 		Owner:     c.owners.name(s.owner),
 		Networks:  c.networks[i],
 		Flags:     s.flags,
@@ -259,5 +267,5 @@ func address(b [16]byte) netip.Addr {
 	if b == [16]byte{} {
 		return netip.Addr{}
 	}
-	return netip.AddrFrom16(b)
+	return netip.AddrFrom16(b).Unmap()
 }

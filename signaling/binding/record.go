@@ -8,14 +8,22 @@ import (
 	"time"
 )
 
-// recordVersion is the first octet of every record.
-const recordVersion = 1
+// The versions, which are the first octet of every record: bindings with a UDP port are written as recordUDP, others as
+// recordNative.
+const (
+	recordNative = 1
+	recordUDP    = 2
+)
 
 // ErrRecord is wrapped by errors about records that cannot be read.
 var ErrRecord = errors.New("binding record")
 
-// recordFixed is the length of a record up to the owner's name.
-const recordFixed = 1 + 2 + 2 + 2 + 8 + 8 + 8 + 16 + 1
+const (
+	// recordFixed is the length of a record up to the owner's name, without what recordUDP adds.
+	recordFixed = 1 + 2 + 2 + 2 + 8 + 8 + 8 + 16 + 1
+	// recordOutside is the length of what recordUDP adds.
+	recordOutside = 2 + 16
+)
 
 // recordKey is the name of home's record: its 16 octets and its prefix length.
 func recordKey(home netip.Prefix) []byte {
@@ -33,11 +41,18 @@ func recordKey(home netip.Prefix) []byte {
 //	| 1       | 2     | 2        | 2 (4 s)  | 8         | 8     | 8       | 16      | 1 + length  | 1     |
 //	+---------+-------+----------+----------+-----------+-------+---------+---------+-------------+-------+
 //	n times: prefix (16), prefix length (1)
+//
+// Version 2 has the port (2) and the anchor's local address (16) between care-of and owner. IPv4 addresses are mapped to
+// IPv6.
 func AppendRecord(r []byte, b *Binding) ([]byte, error) {
 	if len(b.Owner) > 255 || len(b.Networks) > 255 {
 		return r, fmt.Errorf("%w: owner of %d octets, %d networks; 255 each is the most", ErrRecord, len(b.Owner), len(b.Networks))
 	}
-	r = append(r, recordVersion)
+	version := byte(recordNative)
+	if b.Port != 0 {
+		version = recordUDP
+	}
+	r = append(r, version)
 	r = binary.BigEndian.AppendUint16(r, uint16(b.Flags))
 	r = binary.BigEndian.AppendUint16(r, b.Sequence)
 	r = binary.BigEndian.AppendUint16(r, uint16(b.Lifetime/LifetimeUnit))
@@ -46,6 +61,10 @@ func AppendRecord(r []byte, b *Binding) ([]byte, error) {
 	r = binary.BigEndian.AppendUint64(r, uint64(b.Expires.UnixMilli()))
 	a := addressBytes(b.CareOf)
 	r = append(r, a[:]...)
+	if version == recordUDP {
+		l := addressBytes(b.Local)
+		r = append(binary.BigEndian.AppendUint16(r, b.Port), l[:]...)
+	}
 	r = append(append(r, uint8(len(b.Owner))), b.Owner...)
 	r = append(r, uint8(len(b.Networks)))
 	for _, n := range b.Networks {
@@ -60,11 +79,15 @@ func ParseRecord(key, record []byte) (Binding, error) {
 	if err != nil {
 		return Binding{}, err
 	}
-	if len(record) == 0 || record[0] != recordVersion {
-		return Binding{}, fmt.Errorf("%w of %v: not of version %d", ErrRecord, home, recordVersion)
+	if len(record) == 0 || record[0] != recordNative && record[0] != recordUDP {
+		return Binding{}, fmt.Errorf("%w of %v: not of version %d or %d", ErrRecord, home, recordNative, recordUDP)
 	}
 	short := fmt.Errorf("%w of %v: %d octets do not hold it", ErrRecord, home, len(record))
-	if len(record) < recordFixed {
+	fixed := recordFixed
+	if record[0] == recordUDP {
+		fixed += recordOutside
+	}
+	if len(record) < fixed {
 		return Binding{}, short
 	}
 	b := Binding{
@@ -77,8 +100,14 @@ func ParseRecord(key, record []byte) (Binding, error) {
 		Expires:   time.UnixMilli(int64(binary.BigEndian.Uint64(record[23:]))),
 		CareOf:    address([16]byte(record[31:47])),
 	}
-	rest := record[recordFixed:]
-	n := int(record[recordFixed-1])
+	if record[0] == recordUDP {
+		b.Port, b.Local = binary.BigEndian.Uint16(record[47:]), address([16]byte(record[49:65]))
+		if b.Port == 0 {
+			return Binding{}, fmt.Errorf("%w of %v: UDP port is 0", ErrRecord, home)
+		}
+	}
+	rest := record[fixed:]
+	n := int(record[fixed-1])
 	if len(rest) < n+1 {
 		return Binding{}, short
 	}

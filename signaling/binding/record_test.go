@@ -64,9 +64,9 @@ func TestRecordErrors(t *testing.T) {
 		t.Errorf("short key: %v", err)
 	}
 	other := goldenRecord(t)
-	other[0] = 2
+	other[0] = 3
 	if _, err := ParseRecord(key, other); !errors.Is(err, ErrRecord) {
-		t.Errorf("version 2: %v", err)
+		t.Errorf("version 3: %v", err)
 	}
 	other[0], other[len(other)-1] = 1, 129
 	if _, err := ParseRecord(key, other); !errors.Is(err, ErrRecord) {

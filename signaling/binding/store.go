@@ -21,7 +21,7 @@ func (c *Cache) save(b *Binding) error {
 	if c.store == nil {
 		return nil
 	}
-	record, err := AppendRecord(make([]byte, 0, recordFixed+len(b.Owner)+1+17*len(b.Networks)), b)
+	record, err := AppendRecord(make([]byte, 0, recordFixed+recordOutside+len(b.Owner)+1+17*len(b.Networks)), b)
 	if err == nil {
 		err = c.store.Save(recordKey(b.Home), record)
 	}

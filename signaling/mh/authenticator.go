@@ -21,12 +21,12 @@ func AuthorizationRange(b []byte) (start, end int, err error) {
 
 // findAuthenticator finds the last option's data, without its first skip octets, if it is of type t.
 func findAuthenticator(b []byte, t OptionType, skip int) (start, end int, err error) {
-	_, m, err := parseHeader(b)
+	_, kind, err := parseHeader(b)
 	if err != nil {
 		return 0, 0, err
 	}
 	found := -1
-	for at := headerLength + m.bodyLength(); at < len(b); {
+	for at := headerLength + kind.bodyLength; at < len(b); {
 		o := OptionType(b[at])
 		if o == OptionPad1 {
 			at++

@@ -5,38 +5,56 @@ import (
 	"fmt"
 )
 
-// newMessage is an empty message for the Mobility Header b of at least 8 octets; nil if its type is unknown.
-func newMessage(b []byte) Message {
-	switch Type(b[2]) {
-	case TypeBindingRefreshRequest:
-		return new(BindingRefreshRequest)
-	case TypeHomeTestInit:
-		return new(HomeTestInit)
-	case TypeCareOfTestInit:
-		return new(CareOfTestInit)
-	case TypeHomeTest:
-		return new(HomeTest)
-	case TypeCareOfTest:
-		return new(CareOfTest)
-	case TypeBindingUpdate:
-		return new(BindingUpdate)
-	case TypeBindingAcknowledgement:
-		return new(BindingAcknowledgement)
-	case TypeBindingError:
-		return new(BindingError)
+// kind is one type of message.
+type kind struct {
+	// bodyLength is the message type's own.
+	bodyLength int
+	make       func() Message
+}
+
+func kindOf[M any, P interface {
+	*M
+	Message
+}]() *kind {
+	return &kind{P(nil).bodyLength(), func() Message { return P(new(M)) }}
+}
+
+// kinds are the messages by MH Type, but for those that more than one message has.
+var (
+	kinds = [TypeHeartbeat + 1]*kind{
+		TypeBindingRefreshRequest:  kindOf[BindingRefreshRequest](),
+		TypeHomeTestInit:           kindOf[HomeTestInit](),
+		TypeCareOfTestInit:         kindOf[CareOfTestInit](),
+		TypeHomeTest:               kindOf[HomeTest](),
+		TypeCareOfTest:             kindOf[CareOfTest](),
+		TypeBindingUpdate:          kindOf[BindingUpdate](),
+		TypeBindingAcknowledgement: kindOf[BindingAcknowledgement](),
+		TypeBindingError:           kindOf[BindingError](),
+		TypeHeartbeat:              kindOf[Heartbeat](),
+	}
+	experimentalKind, dmipv6Kind  = kindOf[Experimental](), kindOf[DMIPv6]()
+	indicationKind                = kindOf[BindingRevocationIndication]()
+	revocationAcknowledgementKind = kindOf[BindingRevocationAcknowledgement]()
+)
+
+// kindOfHeader is that of the Mobility Header b of at least 8 octets; nil if its type is unknown.
+func kindOfHeader(b []byte) *kind {
+	switch t := Type(b[2]); t {
 	case TypeExperimental:
 		if isDMIPv6(b) {
-			return new(DMIPv6)
+			return dmipv6Kind
 		}
-		return new(Experimental)
-	case TypeHeartbeat:
-		return new(Heartbeat)
+		return experimentalKind
 	case TypeBindingRevocation:
 		switch b[headerLength] {
 		case revocationIndication:
-			return new(BindingRevocationIndication)
+			return indicationKind
 		case revocationAcknowledgement:
-			return new(BindingRevocationAcknowledgement)
+			return revocationAcknowledgementKind
+		}
+	default:
+		if int(t) < len(kinds) {
+			return kinds[t]
 		}
 	}
 	return nil
@@ -48,10 +66,11 @@ func newMessage(b []byte) Message {
 // The errors are those of ParseHeader, and *OptionError for the first option that is malformed. If the options that follow
 // it could still be told apart, the message is returned too, without the malformed ones, so that a receiver may answer it.
 func Parse(b []byte) (Message, error) {
-	_, m, err := parseHeader(b)
+	_, kind, err := parseHeader(b)
 	if err != nil {
 		return nil, err
 	}
+	m := kind.make()
 	if _, is := m.(*Experimental); is {
 		return m, m.parseBody(b[headerLength:])
 	}
@@ -59,7 +78,7 @@ func Parse(b []byte) (Message, error) {
 		return nil, err
 	}
 	_, strict := m.(*DMIPv6)
-	opts, err := parseOptions(b, headerLength+m.bodyLength(), strict)
+	opts, err := parseOptions(b, headerLength+kind.bodyLength, strict)
 	if errors.Is(err, errCutShort) {
 		return nil, err
 	}

@@ -67,7 +67,7 @@ func ParseHeader(b []byte) (Header, error) {
 	return h, err
 }
 
-func parseHeader(b []byte) (Header, Message, error) {
+func parseHeader(b []byte) (Header, *kind, error) {
 	if len(b) < 8 {
 		return Header{}, nil, ErrLength
 	}
@@ -80,17 +80,17 @@ func parseHeader(b []byte) (Header, Message, error) {
 	if len(b) != h.Length {
 		return Header{}, nil, ErrLength
 	}
-	m := newMessage(b)
-	if m == nil {
+	k := kindOfHeader(b)
+	if k == nil {
 		return h, nil, &UnknownTypeError{h.Type}
 	}
 	if h.PayloadProto != noNextHeader {
 		return h, nil, &HeaderError{0, fmt.Sprintf("Payload Proto is %d, want 59", h.PayloadProto)}
 	}
-	if h.Length < headerLength+m.bodyLength() {
+	if h.Length < headerLength+k.bodyLength {
 		return h, nil, &HeaderError{1, fmt.Sprintf("Header Len %d is too short for MH Type %d", b[1], uint8(h.Type))}
 	}
-	return h, m, nil
+	return h, k, nil
 }
 
 // checksum is the one's complement sum of the pseudo-header of RFC 8200 section 8.1 and b, uncomplemented.

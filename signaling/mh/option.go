@@ -11,33 +11,37 @@ type OptionType uint8
 
 // The option types.
 const (
-	OptionPad1                     OptionType = 0  // RFC 6275 section 6.2.2
-	OptionPadN                     OptionType = 1  // 6.2.3
-	OptionBindingRefreshAdvice     OptionType = 2  // 6.2.4
-	OptionAlternateCareOf          OptionType = 3  // 6.2.5
-	OptionNonceIndices             OptionType = 4  // 6.2.6
-	OptionBindingAuthorizationData OptionType = 5  // 6.2.7
-	OptionMobileNetworkPrefix      OptionType = 6  // RFC 3963 section 4.3
-	OptionMobileNodeIdentifier     OptionType = 8  // RFC 4283 section 3
-	OptionMessageAuthentication    OptionType = 9  // RFC 4285 section 5
-	OptionReplayProtection         OptionType = 10 // RFC 4285 section 6
-	OptionExperimental             OptionType = 18 // RFC 5096 section 4
-	OptionHomeNetworkPrefix        OptionType = 22 // RFC 5213 section 8.3
-	OptionHandoffIndicator         OptionType = 23 // 8.4
-	OptionAccessTechnologyType     OptionType = 24 // 8.5
-	OptionLinkLayerIdentifier      OptionType = 25 // 8.6
-	OptionLinkLocalAddress         OptionType = 26 // 8.7
-	OptionTimestamp                OptionType = 27 // 8.8
-	OptionRestartCounter           OptionType = 28 // RFC 5847 section 3.4
-	OptionBindingIdentifier        OptionType = 35 // RFC 5648 section 4.3
-	OptionFlowSummary              OptionType = 44 // RFC 6089 section 4.2.2
-	OptionFlowIdentification       OptionType = 45 // RFC 6089 section 4.2
-	OptionAnchoredPrefix           OptionType = 65 // RFC 8885 section 4.3
-	OptionLocalPrefix              OptionType = 66 // 4.4
-	OptionPreviousMAAR             OptionType = 67 // 4.5
-	OptionServingMAAR              OptionType = 68 // 4.6
-	OptionDLIFLinkLocalAddress     OptionType = 69 // 4.7
-	OptionDLIFLinkLayerAddress     OptionType = 70 // 4.8
+	OptionPad1                       OptionType = 0  // RFC 6275 section 6.2.2
+	OptionPadN                       OptionType = 1  // 6.2.3
+	OptionBindingRefreshAdvice       OptionType = 2  // 6.2.4
+	OptionAlternateCareOf            OptionType = 3  // 6.2.5
+	OptionNonceIndices               OptionType = 4  // 6.2.6
+	OptionBindingAuthorizationData   OptionType = 5  // 6.2.7
+	OptionMobileNetworkPrefix        OptionType = 6  // RFC 3963 section 4.3
+	OptionMobileNodeIdentifier       OptionType = 8  // RFC 4283 section 3
+	OptionMessageAuthentication      OptionType = 9  // RFC 4285 section 5
+	OptionReplayProtection           OptionType = 10 // RFC 4285 section 6
+	OptionExperimental               OptionType = 18 // RFC 5096 section 4
+	OptionHomeNetworkPrefix          OptionType = 22 // RFC 5213 section 8.3
+	OptionHandoffIndicator           OptionType = 23 // 8.4
+	OptionAccessTechnologyType       OptionType = 24 // 8.5
+	OptionLinkLayerIdentifier        OptionType = 25 // 8.6
+	OptionLinkLocalAddress           OptionType = 26 // 8.7
+	OptionTimestamp                  OptionType = 27 // 8.8
+	OptionRestartCounter             OptionType = 28 // RFC 5847 section 3.4
+	OptionIPv4HomeAddress            OptionType = 29 // RFC 5555 section 3.1.1
+	OptionIPv4AddressAcknowledgement OptionType = 30 // 3.2.1
+	OptionNATDetection               OptionType = 31 // 3.2.2
+	OptionIPv4CareOfAddress          OptionType = 32 // 3.1.2
+	OptionBindingIdentifier          OptionType = 35 // RFC 5648 section 4.3
+	OptionFlowSummary                OptionType = 44 // RFC 6089 section 4.2.2
+	OptionFlowIdentification         OptionType = 45 // RFC 6089 section 4.2
+	OptionAnchoredPrefix             OptionType = 65 // RFC 8885 section 4.3
+	OptionLocalPrefix                OptionType = 66 // 4.4
+	OptionPreviousMAAR               OptionType = 67 // 4.5
+	OptionServingMAAR                OptionType = 68 // 4.6
+	OptionDLIFLinkLocalAddress       OptionType = 69 // 4.7
+	OptionDLIFLinkLayerAddress       OptionType = 70 // 4.8
 )
 
 // newOption is an empty option for data d of type t; nil for types that this package does not know, and for padding.
@@ -75,6 +79,14 @@ func newOption(t OptionType, d []byte) Option {
 		return new(Timestamp)
 	case OptionRestartCounter:
 		return new(RestartCounter)
+	case OptionIPv4HomeAddress:
+		return new(IPv4HomeAddress)
+	case OptionIPv4AddressAcknowledgement:
+		return new(IPv4AddressAcknowledgement)
+	case OptionNATDetection:
+		return new(NATDetection)
+	case OptionIPv4CareOfAddress:
+		return new(IPv4CareOfAddress)
 	case OptionBindingIdentifier:
 		return new(BindingIdentifier)
 	case OptionFlowSummary:

@@ -20,6 +20,7 @@ const (
 	kindDHoA           = 2
 	kindDHPInformation = 3
 	kindKeyTicket      = 4
+	kindUDPEndpoint    = 5
 )
 
 // newExperimentalOption is an empty option for data d of type OptionExperimental.
@@ -36,6 +37,8 @@ func newExperimentalOption(d []byte) Option {
 		return new(DHPInformation)
 	case kindKeyTicket:
 		return new(KeyTicket)
+	case kindUDPEndpoint:
+		return new(UDPEndpoint)
 	}
 	return new(ExperimentalOption)
 }

@@ -31,7 +31,8 @@ const (
 	StatusNotAuthorizedForPrefix   Status = 142
 	StatusForwardingSetupFailed    Status = 143
 
-	// RFC 4285 section 8.
+	// RFC 4285 section 8. RFC 5555 section 4.5 also has 144 refuse flag F, which this project never does: where UDP is not
+	// served its messages do not arrive.
 	StatusIDMismatch            Status = 144
 	StatusMessageIDRequired     Status = 145
 	StatusAuthenticationFailure Status = 146
