@@ -5,11 +5,7 @@
 package auth
 
 import (
-	"crypto/hmac"
-	"crypto/sha1"
-	"crypto/sha256"
 	"fmt"
-	"hash"
 	"io"
 	"time"
 )
@@ -56,13 +52,6 @@ func (a Algorithm) String() string {
 		return "hmac-sha-256-128"
 	}
 	return fmt.Sprintf("algorithm %d", uint8(a))
-}
-
-func (a Algorithm) keyed(key Key) hash.Hash {
-	if a == HMACSHA1 {
-		return hmac.New(sha1.New, key)
-	}
-	return hmac.New(sha256.New, key)
 }
 
 // Key is a shared secret, which does not print.

@@ -1,10 +1,15 @@
 package auth
 
 import (
+	"bytes"
+	"crypto/hmac"
+	"crypto/sha1"
+	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash"
 	"net/netip"
 	"strings"
 	"testing"
@@ -373,5 +378,56 @@ func BenchmarkVerify(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// TestHMACIsTheLibrarys compares with crypto/hmac, over keys and messages on both sides of all lengths that make a
+// difference.
+func TestHMACIsTheLibrarys(t *testing.T) {
+	for algorithm, newHash := range map[Algorithm]func() hash.Hash{HMACSHA1: sha1.New, HMACSHA256: sha256.New} {
+		for _, keyLength := range []int{0, 1, 16, 32, 63, 64, 65, 200} {
+			for _, length := range []int{6, 7, 64, shortHeader - 1, shortHeader, shortHeader + 1, 2048} {
+				key, header := make(Key, keyLength), make([]byte, length)
+				for i := range key {
+					key[i] = byte(3*i + 1)
+				}
+				for i := range header {
+					header[i] = byte(5*i + 2)
+				}
+				h := hmac.New(newHash, key)
+				a, b := careOf.As16(), home.As16()
+				h.Write(a[:])
+				h.Write(b[:])
+				h.Write(header[:4])
+				h.Write([]byte{0, 0})
+				h.Write(header[6:])
+				want := h.Sum(nil)
+				if got, n := algorithm.hmac(key, careOf, home, header); !bytes.Equal(got[:n], want) {
+					t.Fatalf("%v, key of %d octets, header of %d: %x, want %x", algorithm, keyLength, length, got[:n], want)
+				}
+			}
+		}
+	}
+}
+
+func TestVerifyDoesNotAllocate(t *testing.T) {
+	for _, algorithm := range []Algorithm{HMACSHA1, HMACSHA256} {
+		a := association(algorithm)
+		octets, err := Sign(update(), a, careOf, home, half)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, err := mh.Parse(octets)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n := testing.AllocsPerRun(100, func() {
+			if _, err := Verify(octets, m, func(uint32) (Association, bool) { return a, true }, careOf, home); err != nil {
+				t.Fatal(err)
+			}
+		})
+		if n != 0 {
+			t.Errorf("%v: %v allocations", algorithm, n)
+		}
 	}
 }

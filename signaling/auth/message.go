@@ -4,7 +4,6 @@ import (
 	"crypto/hmac"
 	"errors"
 	"fmt"
-	"hash"
 	"net/netip"
 
 	"kedge/signaling/mh"
@@ -110,11 +109,16 @@ func Sign(m mh.Message, a Association, careOf, home netip.Addr, timestamp mh.NTP
 	if _, ok := mh.Find[*mh.MobileNodeIdentifier](kept); !ok && a.Identifier != "" {
 		kept = append(kept, &mh.MobileNodeIdentifier{Subtype: mh.IdentifierNAI, Identifier: a.Identifier})
 	}
-	if timestamp != 0 {
-		kept = append(kept, &mh.ReplayProtection{Timestamp: timestamp})
+	added := &trailer{
+		replay:         mh.ReplayProtection{Timestamp: timestamp},
+		authentication: mh.MessageAuthentication{Subtype: mh.AuthenticationMNHA, SPI: a.SPI},
 	}
-	*list = append(kept, &mh.MessageAuthentication{Subtype: mh.AuthenticationMNHA, SPI: a.SPI, Data: make([]byte, size)})
-	b, err := mh.Append(nil, m)
+	added.authentication.Data = added.data[:size]
+	if timestamp != 0 {
+		kept = append(kept, &added.replay)
+	}
+	*list = append(kept, &added.authentication)
+	b, err := mh.Append(make([]byte, 0, usualLength), m)
 	if err != nil {
 		return nil, err
 	}
@@ -122,8 +126,19 @@ func Sign(m mh.Message, a Association, careOf, home netip.Addr, timestamp mh.NTP
 	if err != nil {
 		return nil, err
 	}
-	copy(b[start:end], a.compute(b[:start], careOf, home))
+	mac, _ := a.Algorithm.hmac(a.Key, careOf, home, b[:start])
+	copy(b[start:end], mac[:size])
 	return b, nil
+}
+
+// usualLength is room for nearly every message that is signed.
+const usualLength = 192
+
+// trailer is what Sign adds to a message, in one allocation.
+type trailer struct {
+	replay         mh.ReplayProtection
+	authentication mh.MessageAuthentication
+	data           [16]byte
 }
 
 // Verify checks the MN-HA authentication option of m, whose encoding is payload, in constant time. lookup finds the
@@ -146,26 +161,9 @@ func Verify(payload []byte, m mh.Message, lookup func(spi uint32) (Association, 
 	if err != nil {
 		return Association{}, err
 	}
-	if !hmac.Equal(payload[start:end], a.compute(payload[:start], careOf, home)) {
+	mac, _ := a.Algorithm.hmac(a.Key, careOf, home, payload[:start])
+	if !hmac.Equal(payload[start:end], mac[:a.Algorithm.Size()]) {
 		return a, fmt.Errorf("%w for SPI %d", ErrAuthenticator, option.SPI)
 	}
 	return a, nil
-}
-
-// compute is the Authentication Data for the Mobility Header up to the SPI.
-func (a Association) compute(header []byte, careOf, home netip.Addr) []byte {
-	// The checksum's place in the Mobility Header (RFC 6275 section 6.1.1).
-	const checksum, afterChecksum = 4, 6
-	h := a.Algorithm.keyed(a.Key)
-	writeAddress(h, careOf)
-	writeAddress(h, home)
-	h.Write(header[:checksum])
-	h.Write([]byte{0, 0})
-	h.Write(header[afterChecksum:])
-	return h.Sum(nil)[:a.Algorithm.Size()]
-}
-
-func writeAddress(h hash.Hash, a netip.Addr) {
-	b := a.As16()
-	h.Write(b[:])
 }

@@ -90,6 +90,9 @@ func Parse(b []byte) (Message, error) {
 // unless an option ran past the end, all options but the malformed are returned too.
 func ParseOptions(b []byte, at int) (Options, error) { return parseOptions(b, at, false) }
 
+// usualOptions is room for those of nearly every message.
+const usualOptions = 6
+
 // parseOptions is ParseOptions; strict says that the kinds of experimental options are DMIPv6's for certain.
 func parseOptions(b []byte, at int, strict bool) (Options, error) {
 	var opts Options
@@ -119,6 +122,9 @@ func parseOptions(b []byte, at int, strict bool) (Options, error) {
 			}
 			switch {
 			case err == nil:
+				if opts == nil {
+					opts = make(Options, 0, usualOptions)
+				}
 				opts = append(opts, o)
 			case first == nil:
 				first = &OptionError{t, at, err}
