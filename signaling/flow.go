@@ -40,6 +40,9 @@ type HomeRegistration struct {
 	AtHome bool
 	CareOf netip.Addr
 	Uplink string
+	// Endpoint, if valid, is where the home agent is reached in UDP datagrams (RFC 5555) from CareOf, an address of the
+	// host's.
+	Endpoint netip.AddrPort
 	// RoundTrip is to the home agent; 0 if not measured.
 	RoundTrip time.Duration
 }
@@ -109,6 +112,9 @@ type SendEcho struct {
 	Identifier, Sequence uint16
 	Link                 string
 	Router               netip.Addr
+	// Tunnel, if valid, is the address of this node's whose tunnel carries it: Source is that address too, and the reply
+	// comes back through the tunnel.
+	Tunnel netip.Addr
 }
 
 func (Decide) effect()    {}

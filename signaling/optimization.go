@@ -12,6 +12,8 @@ type HomePath struct {
 	Router netip.Addr
 	// AtHome says that Home is at home, on Link.
 	AtHome bool
+	// UDP says that the tunnel is of datagrams (RFC 5555): CareOf is not an address to tell a correspondent of.
+	UDP bool
 }
 
 func (HomePath) event() {}
