@@ -20,7 +20,8 @@ func (m *Machine) authenticate(now time.Time, q *request) bool {
 		return q.claim.Unauthenticated
 	}
 	lookup := func(uint32) (auth.Association, bool) { return q.claim.Association, q.claim.Known }
-	a, err := auth.Verify(q.received.Payload, q.update, lookup, q.careOf, q.home)
+	_, err := auth.Verify(q.received.Payload, q.update, lookup, q.careOf, q.home)
+	a := &q.claim.Association
 	// The mobile node's own identifier is what goes back to it.
 	a.Identifier = ""
 	switch {
@@ -30,7 +31,7 @@ func (m *Machine) authenticate(now time.Time, q *request) bool {
 			m.counters.Throttled++
 			return false
 		}
-		q.association = &a
+		q.association = a
 		q.timestamp, _ = auth.Timestamp(q.update.Options)
 		m.refuse(q, mh.StatusAuthenticationFailure, err.Error())
 		return false
@@ -41,7 +42,7 @@ func (m *Machine) authenticate(now time.Time, q *request) bool {
 		m.counters.Discarded.MisplacedAuthentication++
 		return false
 	}
-	q.association = &a
+	q.association = a
 	q.timestamp, err = auth.Timestamp(q.update.Options)
 	if q.claim.Refused != mh.StatusAccepted {
 		m.refuse(q, q.claim.Refused, "key is not to be used any more")

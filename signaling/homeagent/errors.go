@@ -25,20 +25,7 @@ func (m *Machine) received(now time.Time, r *signaling.Received) {
 		return
 	}
 	message, err := mh.Parse(r.Payload)
-	var (
-		unknown *mh.UnknownTypeError
-		option  *mh.OptionError
-	)
-	switch {
-	case errors.As(err, &unknown):
-		m.counters.Discarded.UnknownType++
-		m.complain(now, r.Source, r.Destination, fault.Answer(r, err))
-		return
-	case errors.As(err, &option) && option.Type == mh.OptionMobileNetworkPrefix && message != nil:
-		// Refused later by a status code of its own, if it is authentic.
-	case err != nil:
-		m.counters.Discarded.Malformed++
-		m.complain(now, r.Source, r.Destination, fault.Answer(r, err))
+	if err != nil && !m.readable(now, r, message, err) {
 		return
 	}
 	update, ok := message.(*mh.BindingUpdate)
@@ -55,6 +42,26 @@ func (m *Machine) received(now time.Time, r *signaling.Received) {
 	}
 	m.counters.BindingUpdates++
 	m.bindingUpdate(now, r, update, err != nil)
+}
+
+// readable reports whether a message that could not be parsed wholly, by err, is good enough to be answered like others. If
+// not, it has been answered as far as it is to be.
+func (m *Machine) readable(now time.Time, r *signaling.Received, message mh.Message, err error) bool {
+	var (
+		unknown *mh.UnknownTypeError
+		option  *mh.OptionError
+	)
+	switch {
+	case errors.As(err, &option) && option.Type == mh.OptionMobileNetworkPrefix && message != nil:
+		// Refused later by a status code of its own, if it is authentic.
+		return true
+	case errors.As(err, &unknown):
+		m.counters.Discarded.UnknownType++
+	default:
+		m.counters.Discarded.Malformed++
+	}
+	m.complain(now, r.Source, r.Destination, fault.Answer(r, err))
+	return false
 }
 
 // extension reports whether message is of a type that extends RFC 6275.
