@@ -78,12 +78,14 @@ func Examine(c *config.Config) []Symptom {
 		needs.tun = c.TUN != nil
 		needs.clock = len(c.SecurityAssociations) > 0
 		needs.selectors = c.DMIPv6 != nil
+		needs.forwarding = c.TUN != nil && (c.TUN.ForwardByHost || len(c.Links) == 0)
+		needs.noRaw = !slices.ContainsFunc(c.Links, func(l config.Link) bool { return l.Native })
 	}
 	return judge(kernel.Examine(interfaces), needs)
 }
 
-// need is what a configuration makes necessary.
-type need struct{ tun, clock, selectors bool }
+// need is what a configuration makes necessary, and unnecessary.
+type need struct{ tun, clock, selectors, forwarding, noRaw bool }
 
 func judge(findings []kernel.Finding, n need) []Symptom {
 	var out []Symptom
@@ -119,7 +121,21 @@ func symptom(f kernel.Finding, n need) (Symptom, bool) {
 		if !good {
 			s.capability("CAP_NET_ADMIN", "NET_ADMIN", "configure interfaces, routes and rules")
 		}
+	case kernel.Forwarding:
+		if !n.forwarding || f.Interface != "" {
+			return s, false
+		}
+		s.Text = "the host forwards IPv6"
+		if !good {
+			s.Grade = Bad
+			s.Text = "the host does not forward IPv6, which what comes out of the tunnels needs"
+			key := kernel.Assignment(f.Sysctl, "1")
+			s.Remedies = remedies("sysctl -w "+key, "start the container with --sysctl "+key, "sysctl -w "+key+" (inside the namespace)")
+		}
 	case kernel.NetRaw:
+		if n.noRaw {
+			return s, false
+		}
 		s.Text = "may open packet sockets (CAP_NET_RAW)"
 		if !good {
 			s.capability("CAP_NET_RAW", "NET_RAW", "open packet sockets on its links")
@@ -151,7 +167,7 @@ func symptom(f kernel.Finding, n need) (Symptom, bool) {
 			s.Text = "does not exist yet; kedge waits for it"
 			s.Remedies = remedies("check the name with: ip link", "attach the container to the network, or use the name inside it", "create it in the namespace that kedge runs in")
 		}
-	default: // whether the host forwards is for the operator to say, and kedge writes no sysctl
+	default: // what kedge may write under /proc/sys does not matter: it writes nothing
 		return s, false
 	}
 	return s, true

@@ -35,6 +35,8 @@ func TestJudge(t *testing.T) {
 		{"clock without keys", kernel.Finding{Subject: kernel.Clock, State: kernel.Absent}, need{}, Good, nil},
 		{"interface", kernel.Finding{Subject: kernel.Interface, State: kernel.Absent, Interface: "eth9"}, everything, Doubtful,
 			map[Place]string{BareMetal: "ip link"}},
+		{"forwarding", kernel.Finding{Subject: kernel.Forwarding, State: kernel.Absent, Sysctl: "net/ipv6/conf/all/forwarding"}, need{forwarding: true}, Bad,
+			map[Place]string{BareMetal: "sysctl -w net.ipv6.conf.all.forwarding=1", Container: "--sysctl net.ipv6.conf.all.forwarding=1"}},
 		{"good", kernel.Finding{Subject: kernel.NetRaw}, everything, Good, nil},
 	}
 	for _, tt := range tests {
@@ -57,6 +59,13 @@ func TestJudge(t *testing.T) {
 
 func TestNothingAboutATUNThatIsNotNeeded(t *testing.T) {
 	if got := judge([]kernel.Finding{{Subject: kernel.TUNDevice, State: kernel.Absent}}, need{}); len(got) != 0 {
+		t.Errorf("%+v", got)
+	}
+}
+
+func TestNothingAboutWhatIsNotNeeded(t *testing.T) {
+	findings := []kernel.Finding{{Subject: kernel.NetRaw, State: kernel.Denied}, {Subject: kernel.Forwarding, State: kernel.Absent}}
+	if got := judge(findings, need{noRaw: true}); len(got) != 0 {
 		t.Errorf("%+v", got)
 	}
 }
