@@ -13,14 +13,21 @@ import (
 
 // Answer is what the error err of mh.Parse calls for, to be carried out if a Bucket allows it: a Binding Error for an unknown
 // MH Type, a Parameter Problem for a Payload Proto or Header Len that cannot be; nil for what is dropped in silence.
+//
+// What came in a UDP datagram (RFC 5555), whose source nobody vouches for, is answered by another one and with no more octets
+// than it has. That leaves Parameter Problems out, which quote the whole packet.
 func Answer(r *signaling.Received, err error) signaling.Effect {
 	var unknown *mh.UnknownTypeError
 	var header *mh.HeaderError
 	switch {
 	case !Answerable(r.Source):
 	case errors.As(err, &unknown):
-		return BindingError(mh.UnrecognizedType, r.Source, r.Destination, r.HomeAddress)
-	case errors.As(err, &header):
+		s := BindingError(mh.UnrecognizedType, r.Source, r.Destination, r.HomeAddress)
+		s.Outer, s.OuterLocal = r.Outer, r.OuterLocal
+		if !r.Outer.IsValid() || len(s.Payload) <= len(r.Payload) {
+			return s
+		}
+	case errors.As(err, &header) && !r.Outer.IsValid():
 		about := *r
 		about.Payload = slices.Clone(r.Payload)
 		return signaling.SendParameterProblem{InReplyTo: about, Pointer: header.Pointer}

@@ -17,7 +17,10 @@ var ErrCareOf = errors.New("unfit care-of address")
 // Assignment is a home address that goes to a mobile node together with its binding.
 type Assignment struct {
 	Home, CareOf netip.Addr
-	Owner        string
+	// Port and Local are as in binding.Binding, for a mobile node that speaks in datagrams.
+	Port  uint16
+	Local netip.Addr
+	Owner string
 	// Networks go the same way as Home.
 	Networks []netip.Prefix
 	// Sequence and Timestamp are those of the request; 0 for the latter if it is not authentic.
@@ -31,7 +34,7 @@ type Assignment struct {
 // is and that there is no home link. The error wraps ErrCareOf, binding.ErrFull or binding.ErrOwnerFull, and then nothing
 // has changed.
 func (m *Machine) Assign(now time.Time, a Assignment) ([]signaling.Effect, error) {
-	if !routable(a.CareOf) {
+	if a.Port == 0 && !routable(a.CareOf) {
 		return nil, fmt.Errorf("%w: it is not unicast routable", ErrCareOf)
 	}
 	if why := m.unfit(a.CareOf, a.Networks); why != "" {
@@ -40,6 +43,8 @@ func (m *Machine) Assign(now time.Time, a Assignment) ([]signaling.Effect, error
 	kind, err := m.establish(binding.Binding{
 		Home:      host(a.Home),
 		CareOf:    a.CareOf,
+		Port:      a.Port,
+		Local:     a.Local,
 		Owner:     a.Owner,
 		Networks:  a.Networks,
 		Flags:     binding.HomeRegistration | binding.AskRefresh,

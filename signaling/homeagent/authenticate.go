@@ -20,7 +20,7 @@ func (m *Machine) authenticate(now time.Time, q *request) bool {
 		return q.claim.Unauthenticated
 	}
 	lookup := func(uint32) (auth.Association, bool) { return q.claim.Association, q.claim.Known }
-	_, err := auth.Verify(q.received.Payload, q.update, lookup, q.careOf, q.home)
+	_, err := auth.Verify(q.received.Payload, q.update, lookup, q.authenticated(), q.home)
 	a := &q.claim.Association
 	// The mobile node's own identifier is what goes back to it.
 	a.Identifier = ""

@@ -11,8 +11,12 @@ import (
 
 // Info is what the control API shows of a binding.
 type Info struct {
-	Home       netip.Addr `json:"home"`
-	CareOf     netip.Addr `json:"care_of"`
+	Home   netip.Addr `json:"home"`
+	CareOf netip.Addr `json:"care_of"`
+	// Port is the UDP port of CareOf, and Local the address here that datagrams to it leave from; 0 if packets are tunnelled in
+	// IPv6.
+	Port       uint16     `json:"port,omitempty"`
+	Local      netip.Addr `json:"local,omitzero"`
 	Identifier string     `json:"identifier,omitempty"`
 	// SPI is that of the home agent whose ticket the home address was lent for; 0 if it was not.
 	SPI      uint32         `json:"spi,omitempty"`
@@ -38,6 +42,8 @@ func (m *Machine) Bindings(now time.Time) []Info {
 		i := Info{
 			Home:         b.Home.Addr(),
 			CareOf:       b.CareOf,
+			Port:         b.Port,
+			Local:        b.Local,
 			Identifier:   b.Owner,
 			Networks:     append([]netip.Prefix(nil), b.Networks...),
 			Left:         b.Expires.Sub(now),

@@ -27,6 +27,9 @@ type Config struct {
 	// RefreshAdvice is the interval that Binding Refresh Advice suggests (RFC 6275 section 6.2.4); 0 suggests none. None
 	// is ever suggested with a Store (section 10.3.1).
 	RefreshAdvice time.Duration
+	// NATRefresh is after which time mobile nodes whose datagrams come through a NAT are to refresh its binding (RFC 5555
+	// section 4.3), in whole seconds; 0 is DefaultNATRefresh.
+	NATRefresh time.Duration
 	// MaxBindings bounds the bindings in total, MaxBindingsPerNode those with one MN-ID; 0 is no limit.
 	MaxBindings, MaxBindingsPerNode int
 
@@ -83,6 +86,9 @@ func (c *Config) Check() error {
 	}
 	if c.MaxLifetime < binding.LifetimeUnit || c.MaxLifetime > binding.MaxLifetime {
 		wrong("maximum lifetime %v is not from %v to %v", c.MaxLifetime, binding.LifetimeUnit, binding.MaxLifetime)
+	}
+	if c.NATRefresh != 0 && (c.NATRefresh < time.Second || c.NATRefresh > MaxNATRefresh) {
+		wrong("NAT refresh time %v is not from 1s to %v", c.NATRefresh, MaxNATRefresh)
 	}
 	for i, n := range c.MobileNodes {
 		if n.Identifier == "" && !n.HomeAddress.IsValid() {

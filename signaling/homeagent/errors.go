@@ -33,7 +33,7 @@ func (m *Machine) received(now time.Time, r *signaling.Received) {
 	case extension(message):
 		// The codec knows it, but no role here does: RFC 5847 section 3 wants a peer to be told so.
 		m.counters.Discarded.UnknownType++
-		m.bindingError(now, mh.UnrecognizedType, r.Source, r.Destination, r.HomeAddress)
+		m.complain(now, r.Source, r.Destination, fault.Answer(r, &mh.UnknownTypeError{Type: message.Type()}))
 		return
 	case !ok:
 		// The other messages of RFC 6275 belong to the roles of mobile nodes and correspondent nodes.

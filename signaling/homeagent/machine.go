@@ -3,7 +3,8 @@
 //
 // A Binding Update comes in through Handle, is checked for form (errors.go), authenticated (authenticate.go), judged
 // (update.go) and, unless the home address is new on a physical home link, registered at once (register.go); else it waits
-// in pending until duplicate address detection has answered (duplicate.go). Bindings live in a binding.Cache, which also
+// in pending until duplicate address detection has answered (duplicate.go). What is different for those that come in UDP
+// datagrams is in datagram.go. Bindings live in a binding.Cache, which also
 // keeps deregistered ones for a while, marked Invalid, against delayed and replayed Binding Updates.
 package homeagent
 
@@ -76,6 +77,9 @@ func New(cfg Config, now time.Time) (*Machine, error) {
 	}
 	if cfg.ErrorRate == 0 {
 		cfg.ErrorRate = defaultErrorRate
+	}
+	if cfg.NATRefresh == 0 {
+		cfg.NATRefresh = DefaultNATRefresh
 	}
 	m := &Machine{
 		cfg:         cfg,

@@ -45,6 +45,8 @@ func (m *Machine) complete(now time.Time, q *request) {
 	b := binding.Binding{
 		Home:      q.host(),
 		CareOf:    q.careOf,
+		Port:      q.received.Outer.Port(),
+		Local:     q.received.OuterLocal,
 		Owner:     q.claim.Owner,
 		Networks:  q.networks,
 		Flags:     binding.HomeRegistration | binding.AskRefresh,
@@ -100,24 +102,29 @@ func (q *request) acceptedTimestamp() mh.NTPTime {
 
 // forward tells forwarding what changed from old, which is zero for a new binding, to b.
 func (m *Machine) forward(old, b *binding.Binding) {
-	moved := old.CareOf != b.CareOf
+	moved := old.CareOf != b.CareOf || old.Port != b.Port || old.Local != b.Local
 	for _, n := range old.Networks {
 		if !slices.Contains(b.Networks, n) {
 			m.do(signaling.Unbind{Home: n})
 		}
 	}
 	if moved {
-		m.bind(b.Home, b.CareOf)
+		m.bind(b.Home, b)
 	}
 	for _, n := range b.Networks {
 		if moved || !slices.Contains(old.Networks, n) {
-			m.bind(n, b.CareOf)
+			m.bind(n, b)
 		}
 	}
 }
 
-func (m *Machine) bind(home netip.Prefix, careOf netip.Addr) {
-	m.do(signaling.Bind{Home: home, Local: m.cfg.Address, Remote: careOf})
+// bind has packets for home tunnelled the way that b says.
+func (m *Machine) bind(home netip.Prefix, b *binding.Binding) {
+	e := signaling.Bind{Home: home, Local: m.cfg.Address, Remote: b.CareOf, RemotePort: b.Port}
+	if b.Port != 0 {
+		e.Local = b.Local
+	}
+	m.do(e)
 }
 
 // deregister ends the binding that q asks to end (RFC 6275 section 10.3.2). There is one.
@@ -164,8 +171,12 @@ func (m *Machine) acknowledge(now time.Time, q *request, status mh.Status, lifet
 		Lifetime:     lifetime,
 		MobileRouter: q.update.MobileRouter && status.Accepted(),
 	}
-	if advice := m.advice(lifetime); advice > 0 {
+	// One that anybody may ask for by UDP is to be no longer than the question.
+	if advice := m.advice(lifetime); advice > 0 && (q.authentic || !q.datagram()) {
 		ack.Options = append(ack.Options, &mh.BindingRefreshAdvice{Interval: advice})
+	}
+	if lifetime > 0 {
+		ack.Options = appendIPv4Refusals(ack.Options, q.update.Options)
 	}
 	m.send(q, ack)
 }
@@ -190,6 +201,9 @@ func (m *Machine) refuse(q *request, status mh.Status, why string) {
 }
 
 func (m *Machine) send(q *request, ack *mh.BindingAcknowledgement) {
+	if q.datagram() {
+		ack.Options = append(ack.Options, NATDetection(&q.received, q.told, m.cfg.NATRefresh))
+	}
 	if q.identifier != nil {
 		ack.Options = append(ack.Options, q.identifier)
 	}
@@ -198,22 +212,25 @@ func (m *Machine) send(q *request, ack *mh.BindingAcknowledgement) {
 		err     error
 	)
 	if q.association != nil {
-		payload, err = auth.Sign(ack, *q.association, q.careOf, q.home, q.timestamp)
+		payload, err = auth.Sign(ack, *q.association, q.authenticated(), q.home, q.timestamp)
 	} else {
 		payload, err = mh.Append(nil, ack)
 	}
 	if err != nil {
 		return
 	}
-	if !q.authentic && !ack.Status.Accepted() && len(payload) > q.length {
+	if !q.authentic && (q.datagram() || !ack.Status.Accepted()) && len(payload) > q.length {
 		m.counters.Throttled++
 		return
 	}
 	s := signaling.Send{Source: m.cfg.Address, Destination: q.received.Source, Payload: payload}
 	to := s.Destination
-	if q.away {
+	switch {
+	case q.datagram():
+		s.Outer, s.OuterLocal = q.received.Outer, q.received.OuterLocal
+	case q.away:
 		s.RoutingHome, to = q.home, q.home
-	} else if m.cfg.HomeLink != "" {
+	case m.cfg.HomeLink != "":
 		// The mobile node is on the home link, even if a binding still sends its packets elsewhere (section 10.3.2).
 		s.Link, s.Router = m.cfg.HomeLink, q.home
 	}

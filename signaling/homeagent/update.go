@@ -23,7 +23,9 @@ type request struct {
 	// identifier is the MN-ID that it came with; nil if none.
 	identifier *mh.MobileNodeIdentifier
 	home       netip.Addr
-	careOf     netip.Addr
+	// told is the care-of address that the mobile node speaks of, which authentication covers, and careOf where packets for it
+	// go. They are the same unless it came in a datagram: told is not valid then if it has no option that tells.
+	told, careOf netip.Addr
 	// away says that it came with a Home Address option, so that its acknowledgement gets a type 2 routing header.
 	away bool
 	// badPrefix says that a Mobile Network Prefix option was malformed.
@@ -45,13 +47,13 @@ type request struct {
 
 // deregisters says that the request is to delete the binding (RFC 6275 section 10.3.2, RFC 3963 section 6.2).
 func (q *request) deregisters() bool {
-	return q.update.Lifetime == 0 || q.careOf == q.home
+	return q.update.Lifetime == 0 || q.careOf == q.home && !q.datagram()
 }
 
 // bindingUpdate goes through the tests of RFC 6275 sections 9.5.1 and 10.3.1 and RFC 3963 section 6.2, in their order.
 func (m *Machine) bindingUpdate(now time.Time, r *signaling.Received, update *mh.BindingUpdate, badPrefix bool) {
 	q := &request{received: *r, length: len(r.Payload), update: update, home: r.Source, badPrefix: badPrefix}
-	if !fault.Answerable(r.Source) || r.Destination != m.cfg.Address {
+	if !fault.Answerable(r.Source) || r.Destination != m.cfg.Address || !FitDatagram(r) {
 		m.counters.Discarded.BadAddresses++
 		return
 	}
@@ -69,13 +71,18 @@ func (m *Machine) bindingUpdate(now time.Time, r *signaling.Received, update *mh
 		m.counters.Discarded.NonceIndices++
 		return
 	}
-	q.careOf = auth.CareOf(update.Options, r.Source)
-	if !q.deregisters() && !routable(q.careOf) {
+	if q.datagram() {
+		q.told, q.careOf = ToldCareOf(r, update.Options), r.Outer.Addr()
+	} else {
+		q.careOf = auth.CareOf(update.Options, r.Source)
+		q.told = q.careOf
+	}
+	if !q.deregisters() && !q.datagram() && !routable(q.careOf) {
 		// "MUST be silently discarded" (section 6.1.7)
 		m.counters.Discarded.BadAddresses++
 		return
 	}
-	if !q.away && !q.deregisters() {
+	if !q.away && !q.datagram() && !q.deregisters() {
 		m.counters.Discarded.NoHomeAddressOption++
 		return
 	}
@@ -143,6 +150,9 @@ func (m *Machine) judge(q *request) (mh.Status, string) {
 		}
 		return mh.StatusAccepted, ""
 	}
+	if why := q.unlikeDatagram(); why != "" {
+		return mh.StatusUnspecified, why
+	}
 	if why := m.unfit(q.careOf, q.claim.Networks); why != "" {
 		return mh.StatusInvalidCareOfAddress, why
 	}
@@ -172,9 +182,12 @@ func (m *Machine) prohibits(q *request, prefix netip.Prefix) string {
 	return ""
 }
 
-// unfit says why the care-of address, a unicast routable one, cannot be one here (RFC 6275 section 6.1.8, status 174); empty
+// unfit says why the care-of address, a unicast routable one or that of a datagram, cannot be one here (RFC 6275 section 6.1.8, status 174); empty
 // if it can. A tunnel to an address behind a tunnel of ours would never come out.
 func (m *Machine) unfit(careOf netip.Addr, networks []netip.Prefix) string {
+	if careOf.Is4() {
+		return ""
+	}
 	if careOf == m.cfg.Address {
 		return "care-of address is the home agent's"
 	}
