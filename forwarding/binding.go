@@ -84,7 +84,7 @@ func (e *Engine) BindMobile(prefix netip.Prefix, tunnel Tunnel) error {
 		case ok && old.Tunnel == tunnel:
 			return false
 		case ok && old.Local != b.Local && b.Remote.IsValid():
-			s.paths = s.paths.DeletePersist(netip.PrefixFrom(b.Remote, 128))
+			s.paths = s.paths.DeletePersist(netip.PrefixFrom(b.Remote, b.Remote.BitLen()))
 		}
 		s.mobile = s.mobile.InsertPersist(prefix.Masked(), b)
 		s.anyMobile = true
@@ -114,7 +114,14 @@ func check(prefix netip.Prefix, t Tunnel) error {
 	if t.Native || t.Down {
 		return nil
 	}
-	if !unicast(t.Local) || !unicast(t.Remote) {
+	if t.RemotePort != 0 {
+		if !t.Via || t.Local.BitLen() != t.Remote.BitLen() {
+			return fmt.Errorf("binding of %v: tunnel %v to %v: %w", prefix, t.Local, t.Remote, ErrUDP)
+		}
+		if !endpoint(t.Local) || !endpoint(t.Remote) {
+			return fmt.Errorf("binding of %v: tunnel %v to %v: %w", prefix, t.Local, t.Remote, ErrAddress)
+		}
+	} else if !unicast(t.Local) || !unicast(t.Remote) {
 		return fmt.Errorf("binding of %v: tunnel %v to %v: %w", prefix, t.Local, t.Remote, ErrAddress)
 	}
 	if t.Local == t.Remote {

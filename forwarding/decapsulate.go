@@ -11,13 +11,17 @@ import (
 // maxNesting bounds tunnels in tunnels, on the way in and on the way out.
 const maxNesting = 4
 
-// outer is what the header said that a packet came out of. length is what stood in front of the inner packet and still
-// does, in the buffer: 0 if it does not.
+// outer is what the headers said that a packet came out of. port is the source port of a UDP datagram, 0 if it was an IPv6
+// packet. length is what stood in front of the inner packet and still does, in the buffer: 0 if it does not.
 type outer struct {
 	source, destination netip.Addr
+	port                uint16
 	ecn                 uint8
 	length              int
 }
+
+// isRemote reports whether a packet came from the remote end of a tunnel.
+func (o *outer) isRemote(t *Tunnel) bool { return t.Remote == o.source && t.RemotePort == o.port }
 
 // decapsulate takes the packet inside a tunnel packet for this node (RFC 2473 section 3.3). depth counts tunnels.
 func (w *Worker) decapsulate(p *packet.Packet, in PortID, o outer, depth int) {
@@ -40,6 +44,9 @@ func (w *Worker) decapsulate(p *packet.Packet, in PortID, o outer, depth int) {
 		w.drop(DropLinkLocal)
 		return
 	}
+	if o.port != 0 && w.fromAnyPeer(p, h, in, o) {
+		return
+	}
 	if b := w.facts(h.Destination).mobile(s); b != nil {
 		w.deliver(p, h, &b.Tunnel, in, o, depth)
 		return
@@ -49,8 +56,8 @@ func (w *Worker) decapsulate(p *packet.Packet, in PortID, o outer, depth int) {
 	switch {
 	case of.local(s) != nil:
 		w.drop(DropOwnSource)
-	case b != nil && b.Remote != o.source && !w.fromPrevious(b, o) && w.early(p, b, in, o):
-	case b == nil || b.Remote != o.source && !w.fromPrevious(b, o) || b.Local != o.destination:
+	case b != nil && !w.fromCareOf(b, &o) && w.early(p, b, in, o):
+	case b == nil || !w.fromCareOf(b, &o):
 		w.fromElsewhere(p, h, in, o, b != nil)
 	case w.openInner(p, h, &b.Tunnel, o):
 		b.from.touch(w.stamp)
@@ -58,16 +65,22 @@ func (w *Worker) decapsulate(p *packet.Packet, in PortID, o outer, depth int) {
 	}
 }
 
-// fromPrevious reports whether a tunnel packet is from the care-of address that a binding had before, and still in time.
-func (w *Worker) fromPrevious(b *binding, o outer) bool {
-	return b.Previous != nil && b.Previous.Remote == o.source && w.clock.Before(b.Previous.Until)
+// fromCareOf reports whether a tunnel packet is from the care-of address of an anchored binding, or from the one that it had
+// before and still in time.
+func (w *Worker) fromCareOf(b *binding, o *outer) bool {
+	if o.isRemote(&b.Tunnel) && b.Local == o.destination {
+		return true
+	}
+	v := b.Previous
+	return v != nil && v.Remote == o.source && v.RemotePort == o.port && w.clock.Before(v.Until) &&
+		(b.Local == o.destination || v.Local == o.destination)
 }
 
 // fromElsewhere takes a tunnel packet that did not come from a mobile node which is anchored here; bound says that its inner
 // source is, though. It may come from the anchor of a mobile node that is attached here.
 func (w *Worker) fromElsewhere(p *packet.Packet, h *ip6.Header, in PortID, o outer, bound bool) {
 	if b := w.facts(h.Destination).served(w.state); b != nil && b.attached != nil && !b.attached.Tunnel.Native {
-		if t := &b.attached.Tunnel; t.Remote == o.source && t.Local == o.destination {
+		if t := &b.attached.Tunnel; o.isRemote(t) && t.Local == o.destination {
 			w.fromAnchor(p, h, b.attached, in, o)
 			return
 		}
@@ -78,7 +91,12 @@ func (w *Worker) fromElsewhere(p *packet.Packet, h *ip6.Header, in PortID, o out
 		return
 	}
 	w.drop(DropNoBinding)
-	if w.engine.options.Anchor {
+	if !w.engine.options.Anchor {
+		return
+	}
+	if o.port != 0 {
+		w.refuseDatagram(p, h, in)
+	} else {
 		w.sendUnbound(p, o)
 	}
 }
@@ -111,8 +129,11 @@ func (w *Worker) openInner(p *packet.Packet, h *ip6.Header, t *Tunnel, o outer) 
 // deliver gives a packet out of the home agent's tunnel to the mobile node's kernel, or to its signalling (RFC 6275
 // sections 6.1.5 and 6.8).
 func (w *Worker) deliver(p *packet.Packet, h *ip6.Header, t *Tunnel, in PortID, o outer, depth int) {
-	if t.Remote != o.source {
+	if !o.isRemote(t) {
 		w.drop(DropOuterSource)
+		return
+	}
+	if o.port != 0 && w.refused(p, h, in, depth) {
 		return
 	}
 	if !w.pastHomeAgent(p, h, in, depth) {
@@ -155,6 +176,11 @@ func (w *Worker) leave(p *packet.Packet, h *ip6.Header, in PortID, depth int) {
 		if w.hop(p, h, from) {
 			w.serve(p, h, b, from)
 		}
+		return
+	}
+	if w.engine.options.ForwardByHost && s.host != nil {
+		w.count(Routed, 1)
+		w.put(p, s.host, netip.Addr{})
 		return
 	}
 	r := to.route(s)

@@ -14,7 +14,8 @@ type Early struct {
 	// Packet is the inner packet.
 	Packet *packet.Packet
 	In     PortID
-	// OuterSource, OuterDestination and OuterTrafficClass were in the outer header.
+	// OuterSource, OuterDestination and OuterTrafficClass were in the outer header. Packet.Peer has the port, if it was a
+	// UDP datagram.
 	OuterSource, OuterDestination netip.Addr
 	OuterTrafficClass             uint8
 }
@@ -37,17 +38,19 @@ type announcements struct {
 
 type announcement struct {
 	source netip.Addr
+	port   uint16
 	until  time.Duration
 	left   int
 }
 
-// announce takes in that a Mobility Header message from source goes to signalling.
-func (w *Worker) announce(source netip.Addr) {
+// announce takes in that a Mobility Header message from source goes to signalling; port is that of the UDP datagram, if it
+// came in one.
+func (w *Worker) announce(source netip.Addr, port uint16) {
 	if !w.engine.options.AwaitBindings {
 		return
 	}
 	a := &w.announced
-	a.list[a.next] = announcement{source, w.now + earlyTime, earlyPackets}
+	a.list[a.next] = announcement{source, port, w.now + earlyTime, earlyPackets}
 	a.next = (a.next + 1) % earlySenders
 }
 
@@ -59,7 +62,7 @@ func (w *Worker) early(p *packet.Packet, b *binding, in PortID, o outer) bool {
 	}
 	for i := range w.announced.list {
 		a := &w.announced.list[i]
-		if a.source == o.source && a.left > 0 && w.now < a.until {
+		if a.source == o.source && a.port == o.port && a.left > 0 && w.now < a.until {
 			a.left--
 			w.result.Early = append(w.result.Early, Early{p, in, o.source, o.destination, o.ecn})
 			w.count(DeliveredEarly, 1)

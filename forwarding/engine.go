@@ -55,6 +55,10 @@ type Port struct {
 	// UDP marks a link of UDP datagrams (RFC 5555 section 4.1): its packets are what stands in them, and say in Peer and
 	// Local where they came from or go. MTU is that of the IP packets around them.
 	UDP bool
+	// Encapsulates marks a link whose other side puts the outer header around what a tunnel sends (RFC 2473), a kernel with
+	// a route that encapsulates say: the engine leaves it out, and super-packets stay whole. NextHop is the tunnel's Remote
+	// then. MTU is that of the packets with the outer header.
+	Encapsulates bool
 	// MTU is the longest IP packet in octets that the port carries, at least 1280.
 	MTU int
 	// Features is the offload state that the port takes; the engine finishes what it does not.
@@ -91,7 +95,11 @@ type Tunnel struct {
 // immutable.
 type Previous struct {
 	Remote netip.Addr
-	Until  time.Time
+	// RemotePort is the UDP port of Remote; zero if the tunnel was none of UDP.
+	RemotePort uint16
+	// Local is where packets from Remote came to; invalid if that is where they come to now.
+	Local netip.Addr
+	Until time.Time
 }
 
 // Options are set once, when the engine is made.
@@ -101,6 +109,9 @@ type Options struct {
 	Anchor bool
 	// AwaitBindings hands back what comes through the tunnel right behind a Mobility Header message as Result.Early.
 	AwaitBindings bool
+	// ForwardByHost has the host's kernel forward what comes out of tunnels and is for no binding here: it goes to the Host
+	// port, and the kernel counts its hop.
+	ForwardByHost bool
 	// ErrorRate and ErrorBurst bound the ICMPv6 errors that each worker sends to one address (RFC 4443 section 2.4 f),
 	// in messages a second and messages. Zero means 10 and 10.
 	ErrorRate, ErrorBurst int
@@ -155,11 +166,12 @@ type route struct {
 
 // Errors of the control side; they are wrapped with what was wrong.
 var (
-	ErrAddress = errors.New("not an IPv6 unicast address")
+	ErrAddress = errors.New("not an IPv6 unicast address, nor an IPv4 one for UDP")
 	ErrPrefix  = errors.New("not an IPv6 prefix")
 	ErrMTU     = errors.New("MTU below 1280")
 	ErrLoop    = errors.New("tunnel leads back to this node")
-	ErrPort    = errors.New("a port is to the host or to mobile nodes, not both")
+	ErrPort    = errors.New("a port is to the host, to mobile nodes, of datagrams or one that encapsulates, one of these")
+	ErrUDP     = errors.New("a UDP tunnel is between addresses of one family and has a port")
 )
 
 // New makes an engine without ports, addresses or routes.
@@ -213,11 +225,20 @@ func (e *Engine) SetPort(p Port) error {
 	if p.MTU < ip6.MinimumMTU {
 		return fmt.Errorf("port %d: %w: %d", p.ID, ErrMTU, p.MTU)
 	}
-	if p.Host && p.Access {
+	if kinds(p.Host, p.Access, p.UDP, p.Encapsulates) > 1 {
 		return fmt.Errorf("port %d: %w", p.ID, ErrPort)
 	}
 	e.setPort(p.ID, &p)
 	return nil
+}
+
+func kinds(kind ...bool) (n int) {
+	for _, is := range kind {
+		if is {
+			n++
+		}
+	}
+	return n
 }
 
 // RemovePort takes a port away. Routes and tunnels that name it drop their packets until it is back.
@@ -304,5 +325,15 @@ func (e *Engine) RemoveRoute(prefix netip.Prefix) {
 func unicast(a netip.Addr) bool {
 	return a.Is6() && !a.Is4In6() && !a.IsUnspecified() && !a.IsMulticast() && !a.IsLoopback()
 }
+
+// endpoint reports whether an address can be an end of a UDP tunnel. A link-local IPv6 one cannot, without its zone.
+func endpoint(a netip.Addr) bool {
+	if a.Is4() {
+		return !a.IsUnspecified() && !a.IsMulticast() && !a.IsLoopback() && a != broadcast
+	}
+	return unicast(a) && !a.IsLinkLocalUnicast()
+}
+
+var broadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})
 
 func isPrefix(p netip.Prefix) bool { return p.IsValid() && p.Addr().Is6() && !p.Addr().Is4In6() }

@@ -18,7 +18,7 @@ func (w *Worker) optimize(p *packet.Packet, h *ip6.Header, t *Tunnel, from origi
 		d.destination, d.routingHome = c.careOf, h.Destination
 	}
 	m := s.optimized(h.Source, h.Destination)
-	if m != nil && m.CareOf.IsValid() && !t.Native {
+	if m != nil && m.CareOf.IsValid() && !t.Native && t.RemotePort == 0 {
 		d.source, d.homeAddress = m.CareOf, h.Source
 	}
 	n := d.length()
@@ -78,8 +78,8 @@ func (w *Worker) direct(m *optimized, t *Tunnel, d *detour) (v way) {
 		}
 		id, nextHop = r.port, r.nextHop
 	}
-	if v.port = w.state.ports[id]; v.port == nil {
-		return v
+	if v.port = w.state.ports[id]; v.port == nil || v.port.UDP {
+		return way{}
 	}
 	if !nextHop.IsValid() {
 		nextHop = d.destination

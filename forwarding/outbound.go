@@ -83,7 +83,7 @@ func (w *Worker) outputTunnel(p *packet.Packet, home netip.Addr) {
 // send puts a packet that needs no tunnel out of a port, to nextHop or its own destination, if it fits.
 func (w *Worker) send(p *packet.Packet, h *ip6.Header, id PortID, nextHop netip.Addr, from origin) {
 	port := w.state.ports[id]
-	if port == nil {
+	if port == nil || port.UDP {
 		w.drop(DropNoPort)
 		return
 	}

@@ -22,11 +22,20 @@ type path struct {
 	expires time.Duration
 }
 
-// SetPathMTU takes the MTU of the outer path to remote, learned from a Packet Too Big message. Workers call it for
-// messages about their own tunnel packets. It only lowers what is known and expires after 10 minutes; values below 1280
-// are ignored (RFC 8201 section 4).
+// leastMTU is the lowest MTU of a path to remote that is believed: that of every IPv6 link, or what every IPv4 host takes (RFC
+// 791 section 3.1).
+func leastMTU(remote netip.Addr) int {
+	if remote.Is4() {
+		return 576
+	}
+	return ip6.MinimumMTU
+}
+
+// SetPathMTU takes the MTU of the outer path to remote, learned from a Packet Too Big message, or Fragmentation Needed of
+// IPv4. Workers call it for messages about their own tunnel packets, and links of UDP datagrams for theirs. It only lowers
+// what is known and expires after 10 minutes; values below 1280 (RFC 8201 section 4), or 576 with IPv4, are ignored.
 func (e *Engine) SetPathMTU(remote netip.Addr, mtu int, now time.Time) {
-	if mtu < ip6.MinimumMTU || !unicast(remote) {
+	if mtu < leastMTU(remote) || !unicast(remote) && !(remote.Is4() && endpoint(remote)) {
 		return
 	}
 	t := now.Sub(e.epoch)
@@ -37,7 +46,7 @@ func (e *Engine) SetPathMTU(remote netip.Addr, mtu int, now time.Time) {
 		if s.paths.Size() >= maxPaths {
 			s.paths = new(bart.Table[*path])
 		}
-		s.paths = s.paths.InsertPersist(netip.PrefixFrom(remote, 128), &path{mtu, t + pathLifetime})
+		s.paths = s.paths.InsertPersist(netip.PrefixFrom(remote, remote.BitLen()), &path{mtu, t + pathLifetime})
 		s.anyPaths = true
 	})
 }

@@ -41,15 +41,16 @@ func (w *Worker) errorToSelf(p *packet.Packet, h *ip6.Header, in PortID, depth i
 
 // tunnelsTo reports whether a packet with header o goes, or has just gone, through a tunnel to remote.
 func (w *Worker) tunnelsTo(o *ip6.Header, remote netip.Addr) bool {
-	if b := w.facts(o.Destination).anchored(w.state); b != nil && b.Remote == remote {
+	is := func(t *Tunnel) bool { return t.Remote == remote && t.RemotePort == 0 }
+	if b := w.facts(o.Destination).anchored(w.state); b != nil && is(&b.Tunnel) {
 		return true
 	}
 	of := w.facts(o.Source)
-	if b := of.mobile(w.state); b != nil && b.Remote == remote {
+	if b := of.mobile(w.state); b != nil && is(&b.Tunnel) {
 		return true
 	}
 	b := of.served(w.state)
-	return b != nil && b.attached != nil && !b.attached.Tunnel.Native && b.attached.Tunnel.Remote == remote
+	return b != nil && b.attached != nil && !b.attached.Tunnel.Native && is(&b.attached.Tunnel)
 }
 
 func mobileICMP(b []byte, h *ip6.Header) bool {

@@ -20,7 +20,7 @@ func (w *Worker) toSelf(p *packet.Packet, h *ip6.Header, in PortID, depth int) {
 		}
 		w.toHost(p)
 	case h.Upper == ip6.IPv6:
-		o := outer{h.Source, h.Destination, h.TrafficClass & ecnMask, h.UpperOffset}
+		o := outer{source: h.Source, destination: h.Destination, ecn: h.TrafficClass & ecnMask, length: h.UpperOffset}
 		if h.Mobile || h.Source.IsLinkLocalUnicast() {
 			w.drop(DropMalformed)
 			return
@@ -87,8 +87,16 @@ func (w *Worker) signal(p *packet.Packet, h *ip6.Header, kind SignalKind, in Por
 	if h.Mobile {
 		s.HomeAddress, s.RoutingHome = h.HomeAddress, h.RoutingHome
 	}
+	// What is of a node behind the tunnel itself came another way.
+	if port := w.state.ports[in]; port != nil && port.UDP && depth <= 1 && !h.Mobile {
+		s.Outer, s.OuterLocal = p.Peer, p.Local
+	}
 	if kind == MobilityHeader {
-		w.announce(h.Source)
+		if s.Outer.IsValid() {
+			w.announce(s.Outer.Addr(), s.Outer.Port())
+		} else {
+			w.announce(h.Source, 0)
+		}
 	}
 	w.result.Signals = append(w.result.Signals, s)
 	w.count(DeliveredSignal, 1)

@@ -66,12 +66,18 @@ func (w *Worker) Process(now time.Time, in PortID, pkts []*packet.Packet) *Resul
 	if p := w.state.ports[in]; p != nil {
 		port = *p
 	}
+	if port.Host && w.state.flows != nil {
+		w.fromHostWithFlows(pkts, in)
+		return w.end()
+	}
 	for _, p := range pkts {
 		switch {
 		case port.Host:
 			w.fromHost(p, in)
 		case port.Access:
 			w.fromAccess(p, in)
+		case port.UDP:
+			w.fromDatagram(p, in)
 		default:
 			w.fromLink(p, in)
 		}
@@ -110,12 +116,26 @@ func (w *Worker) OutputTunnel(now time.Time, home netip.Addr, pkts []*packet.Pac
 	return w.end()
 }
 
+// OutputDatagram sends packets that this node made itself in UDP datagrams (RFC 5555 section 4.2), by a UDP port from local to
+// peer; an invalid local address leaves that choice to the kernel.
+func (w *Worker) OutputDatagram(now time.Time, port PortID, local netip.Addr, peer netip.AddrPort, pkts []*packet.Packet) *Result {
+	w.begin(now, len(pkts))
+	for _, p := range pkts {
+		w.outputDatagram(p, port, local, peer)
+	}
+	return w.end()
+}
+
 // Reassembled takes the payload of a tunnel packet (next header 41) that the host put together from fragments, or that was
 // Early, with what the outer header said: the same checks are made as for one that came in whole. outerTrafficClass is 0 if not known.
 func (w *Worker) Reassembled(now time.Time, in PortID, outerSource, outerDestination netip.Addr, outerTrafficClass uint8, inner *packet.Packet) *Result {
 	w.begin(now, 1)
 	w.announced.final = true
-	w.decapsulate(inner, in, outer{source: outerSource, destination: outerDestination, ecn: outerTrafficClass & ecnMask}, 1)
+	o := outer{source: outerSource, destination: outerDestination, ecn: outerTrafficClass & ecnMask}
+	if port := w.state.ports[in]; port != nil && port.UDP {
+		o.port = inner.Peer.Port()
+	}
+	w.decapsulate(inner, in, o, 1)
 	w.announced.final = false
 	return w.end()
 }
