@@ -89,7 +89,7 @@ func (l *Link) writeAll(a *attachment, pkts []*packet.Packet) (n int, outs []nei
 		}
 		n := 1
 		if l.config.Offload {
-			n = packet.Coalesce(pkts)
+			n = packet.Coalesce(pkts, packet.SegmentTCP)
 		}
 		l.queue(pkts[:n], address, from)
 		pkts = pkts[n:]

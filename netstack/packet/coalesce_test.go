@@ -26,7 +26,7 @@ var stream = super{kind: TCP, size: 100, options: 12, flags: tcpACK | tcpPSH, pa
 
 func TestCoalesceIsTheInverseOfSplit(t *testing.T) {
 	pkts := segments(t, stream)
-	if n := Coalesce(pkts); n != 6 {
+	if n := Coalesce(pkts, SegmentTCP|SegmentUDP); n != 6 {
 		t.Fatalf("Coalesce = %d, want 6", n)
 	}
 	var got []byte
@@ -75,7 +75,7 @@ func TestCoalesceStopsAtWhatDiffers(t *testing.T) {
 		if name != "shorter" {
 			rechecksum(b)
 		}
-		if n := Coalesce(pkts); n != c.want {
+		if n := Coalesce(pkts, SegmentTCP|SegmentUDP); n != c.want {
 			t.Errorf("%s: Coalesce = %d, want %d", name, n, c.want)
 		}
 	}
@@ -86,7 +86,7 @@ func TestCoalesceDoesNotHideWrongChecksums(t *testing.T) {
 		pkts := segments(t, stream)
 		pkts[spoilt].Bytes()[80]++
 		before := bytes.Clone(pkts[0].Bytes())
-		if n := Coalesce(pkts); n != want {
+		if n := Coalesce(pkts, SegmentTCP|SegmentUDP); n != want {
 			t.Errorf("packet %d: Coalesce = %d, want %d", spoilt, n, want)
 		} else if n == 1 && !bytes.Equal(before, pkts[0].Bytes()) {
 			t.Errorf("packet %d: changed a packet that it did not join", spoilt)
@@ -97,7 +97,7 @@ func TestCoalesceDoesNotHideWrongChecksums(t *testing.T) {
 func TestCoalesceBounds(t *testing.T) {
 	s := stream
 	s.size, s.payload = 1, bytes.Repeat([]byte("x"), 90)
-	if n := Coalesce(segments(t, s)); n != MaxRun {
+	if n := Coalesce(segments(t, s), SegmentTCP|SegmentUDP); n != MaxRun {
 		t.Errorf("Coalesce = %d, want %d", n, MaxRun)
 	}
 	s.size, s.payload = 1500, make([]byte, 60000)
@@ -109,7 +109,7 @@ func TestCoalesceBounds(t *testing.T) {
 		rechecksum(b)
 	}
 	// The headers' 32 octets count in the payload length of at most 65535.
-	if n := Coalesce(pkts); n != (65535-32)/1500 {
+	if n := Coalesce(pkts, SegmentTCP|SegmentUDP); n != (65535-32)/1500 {
 		t.Errorf("Coalesce = %d, want %d", n, (65535-32)/1500)
 	}
 }
@@ -120,7 +120,7 @@ func TestCoalesceDoesNotAllocate(t *testing.T) {
 		for i := range work {
 			work[i].CopyFrom(pkts[i])
 		}
-		if Coalesce(work) != 6 {
+		if Coalesce(work, SegmentTCP|SegmentUDP) != 6 {
 			t.Fatal("not joined")
 		}
 	}); n != 0 {
@@ -140,7 +140,7 @@ func FuzzCoalesce(f *testing.F) {
 		pkts := []*Packet{New(len(a)), New(len(b))}
 		pkts[0].Set(a)
 		pkts[1].Set(b)
-		if Coalesce(pkts) == 1 {
+		if Coalesce(pkts, SegmentTCP|SegmentUDP) == 1 {
 			return
 		}
 		whole := New(len(a) + len(b))

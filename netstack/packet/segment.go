@@ -132,6 +132,46 @@ func (s *Segmenter) Segments() int {
 	return (s.source.Len() - s.next + s.size - 1) / s.size
 }
 
+// HeaderLength is how many octets of headers each segment begins with, for Cut.
+func (s *Segmenter) HeaderLength() int { return s.payload }
+
+// Cut writes the headers of the next segment of a super-packet, with a finished checksum, to the first HeaderLength octets
+// of header, and returns the segment's payload, which stays where it is. There must be a next segment, and the source a
+// super-packet.
+func (s *Segmenter) Cut(header []byte) (payload []byte) {
+	p := s.source
+	whole := p.Bytes()
+	end := min(s.next+s.size, len(whole))
+	payload = whole[s.next:end]
+	b := header[:s.payload]
+	copy(b, whole)
+	for _, at := range s.headers.at[:s.headers.count] {
+		binary.BigEndian.PutUint16(b[at+4:], uint16(len(b)+len(payload)-at-ipv6HeaderLength))
+	}
+	first, last := s.next == s.payload, end == len(whole)
+	transport := b[s.transport:]
+	length := len(transport) + len(payload)
+	field := transport[p.Offload.ChecksumOffset:]
+	if p.Offload.Segmentation == TCP {
+		binary.BigEndian.PutUint32(transport[4:], binary.BigEndian.Uint32(transport[4:])+uint32(s.next-s.payload))
+		if !first {
+			transport[13] &^= tcpCWR
+		}
+		if !last {
+			transport[13] &^= tcpFIN | tcpPSH
+		}
+	} else {
+		binary.BigEndian.PutUint16(transport[4:], uint16(length))
+	}
+	// The field holds the sum of the pseudo-header with the super-packet's length. Exchanging only the length leaves
+	// the addresses to whoever made that sum, who knew of home addresses and routing headers.
+	seed := ^UpdateChecksum(^binary.BigEndian.Uint16(field), uint16(len(whole)-s.transport), uint16(length))
+	binary.BigEndian.PutUint16(field, seed)
+	putChecksum(field, ^Sum(payload, Sum(transport, 0)))
+	s.next, s.more = end, !last
+	return payload
+}
+
 // Next fills out with the next segment and reports whether there was one. If out has too little room it returns ErrRoom
 // and the segment is still to come.
 func (s *Segmenter) Next(out *Packet) (bool, error) {
@@ -147,44 +187,16 @@ func (s *Segmenter) Next(out *Packet) (bool, error) {
 		err := FinishChecksum(out)
 		return err == nil, err
 	}
-	whole := p.Bytes()
-	end := min(s.next+s.size, len(whole))
-	length := s.payload + end - s.next
-
+	length := s.payload + min(s.size, p.Len()-s.next)
 	out.Reset()
 	if len(out.Room()) < length {
 		return false, ErrRoom
 	}
 	out.SetLen(length)
 	out.NextHop, out.Neighbor, out.Group = p.NextHop, p.Neighbor, p.Group
+	out.Peer, out.Local, out.TrafficClass = p.Peer, p.Local, p.TrafficClass
 	b := out.Bytes()
-	copy(b, whole[:s.payload])
-	copy(b[s.payload:], whole[s.next:end])
-	for _, at := range s.headers.at[:s.headers.count] {
-		binary.BigEndian.PutUint16(b[at+4:], uint16(length-at-ipv6HeaderLength))
-	}
-
-	first, last := s.next == s.payload, end == len(whole)
-	transport := b[s.transport:]
-	field := transport[p.Offload.ChecksumOffset:]
-	if p.Offload.Segmentation == TCP {
-		binary.BigEndian.PutUint32(transport[4:], binary.BigEndian.Uint32(transport[4:])+uint32(s.next-s.payload))
-		if !first {
-			transport[13] &^= tcpCWR
-		}
-		if !last {
-			transport[13] &^= tcpFIN | tcpPSH
-		}
-	} else {
-		binary.BigEndian.PutUint16(transport[4:], uint16(len(transport)))
-	}
-	// The field holds the sum of the pseudo-header with the super-packet's length. Exchanging only the length leaves
-	// the addresses to whoever made that sum, who knew of home addresses and routing headers.
-	seed := ^UpdateChecksum(^binary.BigEndian.Uint16(field), uint16(len(whole)-s.transport), uint16(len(transport)))
-	binary.BigEndian.PutUint16(field, seed)
-	putChecksum(field, ^Sum(transport, 0))
-
-	s.next, s.more = end, !last
+	copy(b[s.payload:], s.Cut(b))
 	return true, nil
 }
 

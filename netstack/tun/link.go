@@ -237,7 +237,7 @@ func (l *Link) Write(pkts []*packet.Packet) (int, error) {
 	for len(pkts) > 0 {
 		n := 1
 		if l.virtio {
-			n = packet.Coalesce(pkts)
+			n = packet.Coalesce(pkts, l.Features())
 		}
 		ok, err := l.send(pkts[:n])
 		if err != nil {
