@@ -2,6 +2,7 @@ package directory
 
 import (
 	"fmt"
+	"net/netip"
 	"time"
 
 	"kedge/signaling"
@@ -32,14 +33,23 @@ func (m *Machine) advertisement(now time.Time, q *request) {
 	p.timestamp, p.accepted = q.timestamp, now
 	lifetime := q.message.Lifetime
 	information := mh.FindAll[*mh.DHPInformation](q.message.Options)
-	if lifetime == 0 {
-		information = nil
+	var endpoints []netip.AddrPort
+	for _, o := range mh.FindAll[*mh.UDPEndpoint](q.message.Options) {
+		endpoints = append(endpoints, o.Endpoint)
 	}
-	if why := p.prohibits(q, information); why != "" {
+	if lifetime == 0 {
+		information, endpoints = nil, nil
+	}
+	why := p.prohibits(q, information)
+	if why == "" {
+		why = unfitEndpoints(endpoints)
+	}
+	if why != "" {
 		m.refuse(q, mh.StatusAdministrativelyProhibited, why)
 		return
 	}
 	m.replace(p, p.entriesOf(now, lifetime, information))
+	p.advertised, p.advertisedUntil = endpoints, now.Add(lifetime)
 	m.counters.Accepted++
 	kind := Advertised
 	if lifetime == 0 {

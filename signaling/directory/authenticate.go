@@ -59,7 +59,7 @@ func (m *Machine) refuse(q *request, status mh.Status, why string) {
 	m.answer(q, status, 0, nil)
 }
 
-// answer sends the reply to q, and reports whether it did.
+// answer sends the reply to q, by UDP if it came so, and reports whether it did.
 func (m *Machine) answer(q *request, status mh.Status, lifetime time.Duration, options mh.Options) bool {
 	if q.identifier != nil {
 		options = append(options, q.identifier)
@@ -76,6 +76,8 @@ func (m *Machine) answer(q *request, status mh.Status, lifetime time.Duration, o
 		return false
 	}
 	mh.SetChecksum(payload, m.cfg.Address, q.Source)
-	m.do(signaling.Send{Source: m.cfg.Address, Destination: q.Source, Payload: payload})
+	m.do(signaling.Send{
+		Source: m.cfg.Address, Destination: q.Source, Outer: q.Outer, OuterLocal: q.OuterLocal, Payload: payload,
+	})
 	return true
 }

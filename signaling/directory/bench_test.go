@@ -22,7 +22,7 @@ func large(b *testing.B) *Machine {
 		spi := uint32(10_000 + i)
 		c.Associations[spi] = auth.Association{SPI: spi, Algorithm: auth.HMACSHA256, Key: kd1.Key}
 		address := netip.AddrFrom16([16]byte{0x20, 0x01, 0x0d, 0xb8, 0xd0, 0, byte(i >> 8), byte(i), 15: 1})
-		c.Proxies = append(c.Proxies, Proxy{address, spi, []netip.Prefix{netip.MustParsePrefix("::/0")}})
+		c.Proxies = append(c.Proxies, Proxy{Address: address, SPI: spi, Coverage: []netip.Prefix{netip.MustParsePrefix("::/0")}})
 	}
 	m, err := New(c, noon)
 	if err != nil {

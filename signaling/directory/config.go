@@ -55,6 +55,9 @@ type Proxy struct {
 	SPI uint32
 	// Coverage are the prefixes that contain all that it may advertise.
 	Coverage []netip.Prefix
+	// Endpoints, mh.MaxUDPEndpoints at most, are where it is reached in UDP datagrams (RFC 5555), whatever it advertises
+	// itself; none leaves it to its advertisements.
+	Endpoints []netip.AddrPort
 }
 
 // Check says what makes the configuration one that New cannot run.
@@ -85,6 +88,9 @@ func (c *Config) Check() error {
 		if len(p.Coverage) == 0 {
 			wrong("DHP %v: there is no prefix that it may advertise", p.Address)
 		}
+		if why := unfitEndpoints(p.Endpoints); why != "" {
+			wrong("DHP %v: %s", p.Address, why)
+		}
 		for _, v := range p.Coverage {
 			if !v.IsValid() || !v.Addr().Is6() || v.Addr().Is4In6() {
 				wrong("DHP %v: %v is not an IPv6 prefix", p.Address, v)
@@ -102,6 +108,19 @@ func (c *Config) Check() error {
 		}
 	}
 	return errors.Join(problems...)
+}
+
+// unfitEndpoints says why endpoints cannot be a DHP's; empty if they can.
+func unfitEndpoints(endpoints []netip.AddrPort) string {
+	if len(endpoints) > mh.MaxUDPEndpoints {
+		return fmt.Sprintf("%d UDP endpoints, at most %d can be told", len(endpoints), mh.MaxUDPEndpoints)
+	}
+	for _, e := range endpoints {
+		if !mh.UDPReachable(e) {
+			return fmt.Sprintf("UDP endpoint %v is no unicast address and port", e)
+		}
+	}
+	return ""
 }
 
 // permits reports whether coverage lies inside what p may advertise.

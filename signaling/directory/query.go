@@ -75,7 +75,7 @@ func (m *Machine) replyTo(now time.Time, q *request, cns []*mh.CNAddress) {
 	if !complete {
 		lifetime = min(lifetime, unknownLifetime)
 	}
-	options := make(mh.Options, 0, 2*maxInformation+3)
+	options := make(mh.Options, 0, (2+mh.MaxUDPEndpoints)*maxInformation+3)
 	told := make([]netip.Addr, 0, maxInformation)
 	for _, e := range entries {
 		// 0 would mean that it is gone already.
@@ -84,6 +84,9 @@ func (m *Machine) replyTo(now time.Time, q *request, cns []*mh.CNAddress) {
 		options = append(options, &mh.DHPInformation{
 			Preference: e.preference, Load: e.load, RTT: e.rtt, Coverage: e.coverage, Lifetime: left, Address: e.proxy.Address,
 		})
+		for _, endpoint := range e.proxy.endpoints(now) {
+			options = append(options, &mh.UDPEndpoint{Endpoint: endpoint})
+		}
 		if slices.Contains(told, e.proxy.Address) {
 			continue
 		}

@@ -53,7 +53,8 @@ func (m *Machine) received(now time.Time, r *signaling.Received) {
 		m.complain(now, r, fault.Answer(r, &mh.UnknownTypeError{Type: message.Type()}))
 		return
 	}
-	if !fault.Answerable(r.Source) || r.Destination != m.cfg.Address || r.HomeAddress.IsValid() || r.RoutingHome.IsValid() {
+	if !fault.Answerable(r.Source) || r.Destination != m.cfg.Address || r.HomeAddress.IsValid() || r.RoutingHome.IsValid() ||
+		r.Outer.IsValid() && !mh.UDPReachable(r.Outer) {
 		m.counters.Discarded.BadAddresses++
 		return
 	}

@@ -19,6 +19,9 @@ type proxy struct {
 	Proxy
 	association auth.Association
 	entries     []*entry
+	// advertised are the UDP endpoints of its advertisement, until that ends.
+	advertised      []netip.AddrPort
+	advertisedUntil time.Time
 	// timestamp is the latest that was accepted, at accepted.
 	timestamp mh.NTPTime
 	accepted  time.Time
@@ -31,6 +34,14 @@ type entry struct {
 	preference, load uint8
 	rtt              time.Duration
 	expires          time.Time
+}
+
+// endpoints are where p is reached in UDP datagrams at now.
+func (p *proxy) endpoints(now time.Time) []netip.AddrPort {
+	if len(p.Endpoints) > 0 || !now.Before(p.advertisedUntil) {
+		return p.Endpoints
+	}
+	return p.advertised
 }
 
 // compare puts the better entry first: by preference, RTT, load, and for the sake of order by address.
@@ -123,6 +134,8 @@ type Entry struct {
 	// Load is in percent, RTT from the DHP to the coverage, negative if unknown.
 	Load uint8         `json:"load"`
 	RTT  time.Duration `json:"rtt"`
+	// Endpoints are where the DHP is reached in UDP datagrams.
+	Endpoints []netip.AddrPort `json:"endpoints,omitempty"`
 	// Left is what is left of its lifetime.
 	Left time.Duration `json:"left"`
 }
@@ -133,7 +146,10 @@ func (m *Machine) Entries(now time.Time) []Entry {
 	for coverage, entries := range m.table.prefixes.AllSorted6() {
 		for _, e := range entries {
 			if now.Before(e.expires) {
-				list = append(list, Entry{e.proxy.Address, coverage, e.preference, e.load, e.rtt, e.expires.Sub(now)})
+				list = append(list, Entry{
+					DHP: e.proxy.Address, Coverage: coverage, Preference: e.preference, Load: e.load, RTT: e.rtt,
+					Endpoints: e.proxy.endpoints(now), Left: e.expires.Sub(now),
+				})
 			}
 		}
 	}

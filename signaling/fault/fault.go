@@ -20,7 +20,7 @@ func Answer(r *signaling.Received, err error) signaling.Effect {
 	var unknown *mh.UnknownTypeError
 	var header *mh.HeaderError
 	switch {
-	case !Answerable(r.Source):
+	case !Answerable(r.Source), r.Outer.IsValid() && !mh.UDPReachable(r.Outer):
 	case errors.As(err, &unknown):
 		s := BindingError(mh.UnrecognizedType, r.Source, r.Destination, r.HomeAddress)
 		s.Outer, s.OuterLocal = r.Outer, r.OuterLocal

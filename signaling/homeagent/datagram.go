@@ -34,9 +34,7 @@ func FitDatagram(r *signaling.Received) bool {
 	if !r.Outer.IsValid() {
 		return true
 	}
-	a := r.Outer.Addr()
-	return r.Outer.Port() != 0 && !a.IsUnspecified() && !a.IsMulticast() && !(a.Is6() && a.IsLinkLocalUnicast()) &&
-		!r.HomeAddress.IsValid() && !r.RoutingHome.IsValid()
+	return mh.UDPReachable(r.Outer) && !r.HomeAddress.IsValid() && !r.RoutingHome.IsValid()
 }
 
 // ToldCareOf is the care-of address that the mobile node knows of, from the options of a message in a datagram; the invalid

@@ -182,8 +182,8 @@ func (m *Machine) prohibits(q *request, prefix netip.Prefix) string {
 	return ""
 }
 
-// unfit says why the care-of address, a unicast routable one or that of a datagram, cannot be one here (RFC 6275 section 6.1.8, status 174); empty
-// if it can. A tunnel to an address behind a tunnel of ours would never come out.
+// unfit says why the care-of address, a unicast routable one or that of a datagram, cannot be one here (RFC 6275 section
+// 6.1.8, status 174); empty if it can. A tunnel to an address behind a tunnel of ours would never come out.
 func (m *Machine) unfit(careOf netip.Addr, networks []netip.Prefix) string {
 	if careOf.Is4() {
 		return ""

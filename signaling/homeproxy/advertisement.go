@@ -5,6 +5,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"time"
 
 	"kedge/signaling"
@@ -80,7 +81,7 @@ func (m *Machine) transmit(now time.Time, a *advertiser) {
 	}
 	advertisement := &mh.DMIPv6{
 		Subtype: mh.DHPAdvertisement, Sequence: a.sequence, Lifetime: lifetime,
-		Options: m.cfg.information(m.cfg.Coverage, lifetime, m.load(), m.probes),
+		Options: m.cfg.advertised(lifetime, m.load(), m.probes),
 	}
 	payload, err := auth.Sign(advertisement, a.association, m.cfg.Address, netip.IPv6Unspecified(), stamp)
 	if err != nil {
@@ -205,6 +206,17 @@ func (c *Config) information(coverage []Coverage, lifetime time.Duration, load u
 		})
 	}
 	return options
+}
+
+// advertised is what an advertisement says: all the coverage, and after the first of it, for it is all about one DHP, the UDP
+// endpoints.
+func (c *Config) advertised(lifetime time.Duration, load uint8, probes []*probe) mh.Options {
+	options := c.information(c.Coverage, lifetime, load, probes)
+	var endpoints mh.Options
+	for _, e := range c.Endpoints {
+		endpoints = append(endpoints, &mh.UDPEndpoint{Endpoint: e})
+	}
+	return slices.Insert(options, min(1, len(options)), endpoints...)
 }
 
 // load is how much of what can be lent is not to be had, in percent, rounded up.

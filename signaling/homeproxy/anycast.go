@@ -18,7 +18,7 @@ import (
 // ask in anybody's name, the answer is also no longer than the query, which therefore has to have, say, an authentication
 // option besides one CN Address, and there are not many a second.
 func (m *Machine) query(now time.Time, i incoming) {
-	if !m.cfg.Anycast || i.Destination != discovery.ProxiesAnycast(i.Destination) || !mh.UnicastRoutable(i.Source) {
+	if !m.cfg.Anycast || i.Outer.IsValid() || i.Destination != discovery.ProxiesAnycast(i.Destination) || !mh.UnicastRoutable(i.Source) {
 		m.counters.Discarded.NotForHomeProxy++
 		return
 	}

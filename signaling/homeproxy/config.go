@@ -24,6 +24,11 @@ type Config struct {
 	Pools []Pool
 	// Coverage is what the DHP is near to, and says so in its advertisements. As many fit as one message holds.
 	Coverage []Coverage
+	// Endpoints, mh.MaxUDPEndpoints at most, are where the DHP is reached in UDP datagrams (RFC 5555), which its advertisements
+	// tell; none if it is not.
+	Endpoints []netip.AddrPort
+	// NATRefresh is homeagent.Config's.
+	NATRefresh time.Duration
 	// HomeAgents get the advertisements, and their tickets are honoured.
 	HomeAgents []HomeAgent
 	// Associations are the security associations by SPI: those shared with HomeAgents, whose keys have ticket.KeySize octets,
@@ -126,9 +131,17 @@ func (c *Config) Check() error {
 			wrong("coverage %v with probe %v is no IPv6 prefix with an address in it", v.Prefix, v.Probe)
 		}
 	}
+	if len(c.Endpoints) > mh.MaxUDPEndpoints {
+		wrong("%d UDP endpoints, at most %d can be told", len(c.Endpoints), mh.MaxUDPEndpoints)
+	}
+	for _, e := range c.Endpoints {
+		if !mh.UDPReachable(e) {
+			wrong("UDP endpoint %v is no unicast address and port", e)
+		}
+	}
 	if len(problems) == 0 {
 		if err := c.checkAdvertisement(); err != nil {
-			wrong("%d coverage prefixes are too many: %w", len(c.Coverage), err)
+			wrong("%d coverage prefixes are too many: with %d UDP endpoints: %w", len(c.Coverage), len(c.Endpoints), err)
 		}
 		inner := c.homeAgent()
 		if err := inner.Check(); err != nil {
@@ -157,7 +170,7 @@ func (c *Config) checkPools(wrong func(string, ...any)) {
 // checkAdvertisement makes the longest advertisement there can be.
 func (c *Config) checkAdvertisement() error {
 	a := auth.Association{SPI: auth.FirstSPI, Algorithm: auth.HMACSHA256}
-	m := &mh.DMIPv6{Subtype: mh.DHPAdvertisement, Options: c.information(c.Coverage, 0, 0, nil)}
+	m := &mh.DMIPv6{Subtype: mh.DHPAdvertisement, Options: c.advertised(0, 0, nil)}
 	_, err := auth.Sign(m, a, c.Address, netip.IPv6Unspecified(), 1)
 	return err
 }
@@ -166,7 +179,7 @@ func (c *Config) checkAdvertisement() error {
 func (c *Config) homeAgent() homeagent.Config {
 	h := homeagent.Config{
 		Address: c.Address, MaxLifetime: c.MaxLifetime, MaxBindings: c.MaxBindings, MaxBindingsPerNode: c.MaxBindingsPerNode,
-		MobileNodes: c.MobileNodes, Store: c.Store, Random: c.Random, Associations: make(map[uint32]auth.Association),
+		NATRefresh: c.NATRefresh, MobileNodes: c.MobileNodes, Store: c.Store, Random: c.Random, Associations: make(map[uint32]auth.Association),
 	}
 	for _, p := range c.Pools {
 		h.HomePrefixes = append(h.HomePrefixes, homeagent.HomePrefix{Prefix: p.Prefix})

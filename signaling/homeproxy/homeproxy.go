@@ -84,6 +84,9 @@ func New(cfg Config, now time.Time) (*Machine, error) {
 	if err := cfg.Check(); err != nil {
 		return nil, err
 	}
+	if cfg.NATRefresh == 0 {
+		cfg.NATRefresh = homeagent.DefaultNATRefresh
+	}
 	if cfg.Random == nil {
 		var seed [32]byte
 		crypto.Read(seed[:])

@@ -58,7 +58,8 @@ func (m *Machine) lend(now time.Time, q *request) {
 // assign makes the lease of home, which is the binding.
 func (m *Machine) assign(now time.Time, q *request, p *pool, home netip.Addr, lifetime time.Duration) error {
 	a := homeagent.Assignment{
-		Home: home, CareOf: q.Source, Owner: q.owner, Networks: p.delegated(home), Sequence: q.message.Sequence, Lifetime: lifetime,
+		Home: home, CareOf: q.careOf(), Port: q.Outer.Port(), Local: q.OuterLocal, Owner: q.owner, Networks: p.delegated(home),
+		Sequence: q.message.Sequence, Lifetime: lifetime,
 	}
 	if q.authentic {
 		a.Timestamp = m.latest(home, q)

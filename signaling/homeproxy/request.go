@@ -7,6 +7,7 @@ import (
 
 	"kedge/signaling"
 	"kedge/signaling/auth"
+	"kedge/signaling/homeagent"
 	"kedge/signaling/mh"
 )
 
@@ -14,7 +15,9 @@ import (
 type request struct {
 	incoming
 	// wish is its DHoA option's; an unspecified address leaves it to the DHP.
-	wish       netip.Prefix
+	wish netip.Prefix
+	// told is, in a datagram, the care-of address that the mobile node knows of.
+	told       netip.Addr
 	identifier *mh.MobileNodeIdentifier
 	owner      string
 	// association signs the response; authentic says that it also proved the request's origin and freshness.
@@ -25,12 +28,21 @@ type request struct {
 }
 
 // request takes a DHoA Request. Its care-of address is the source, and it has no home address.
+//
+// In a UDP datagram (RFC 5555) the source is the mobile node's home address, which stands for the care-of address where the
+// request is authenticated, and the lease is bound to where the datagram came from. An option tells of the care-of address
+// that the mobile node knows, as in a Binding Update: that is for NAT detection, and because a request without datagram, which
+// has no such option, must not be made into one with it. The response has the NAT Detection option, since a mobile node that
+// only has leases has nothing else to learn from when to refresh the NAT's binding.
 func (m *Machine) request(now time.Time, i incoming) {
 	m.counters.Requests++
 	q := &request{incoming: i, wish: netip.PrefixFrom(netip.IPv6Unspecified(), 128)}
-	if !mh.UnicastRoutable(i.Source) || i.Destination != m.cfg.Address {
+	if !mh.UnicastRoutable(i.Source) || i.Destination != m.cfg.Address || !homeagent.FitDatagram(i.Received) {
 		m.counters.Discarded.BadAddresses++
 		return
+	}
+	if q.datagram() {
+		q.told = homeagent.ToldCareOf(i.Received, i.message.Options)
 	}
 	wish, wishes := mh.Find[*mh.DHoA](i.message.Options)
 	if wishes {
@@ -44,14 +56,29 @@ func (m *Machine) request(now time.Time, i incoming) {
 		return
 	}
 	m.do(signaling.Report{
-		Kind: DHoARequestReceived, Home: specified(q.wish.Addr()), CareOf: i.Source, Peer: i.Source, Link: i.Link,
+		Kind: DHoARequestReceived, Home: specified(q.wish.Addr()), CareOf: q.careOf(), Peer: i.Source, Link: i.Link,
 		Sequence: i.message.Sequence, Lifetime: i.message.Lifetime, Detail: q.identifier.Identifier,
 	})
+	if q.datagram() && !q.told.IsValid() {
+		m.refuse(q, mh.StatusUnspecified, "there is no option with the care-of address")
+		return
+	}
 	if i.message.Lifetime == 0 {
 		m.giveBack(now, q)
 	} else {
 		m.lend(now, q)
 	}
+}
+
+// datagram says that the request came in a UDP datagram.
+func (q *request) datagram() bool { return q.Outer.IsValid() }
+
+// careOf is where packets for the mobile node go.
+func (q *request) careOf() netip.Addr {
+	if q.datagram() {
+		return q.Outer.Addr()
+	}
+	return q.Source
 }
 
 // admit decides on a request without authentication. The response has no option that the request must not have, so that it
@@ -147,7 +174,7 @@ func specified(a netip.Addr) netip.Addr {
 func (m *Machine) refuse(q *request, status mh.Status, why string) {
 	m.counters.Refused[status]++
 	m.do(signaling.Report{
-		Kind: DHoARequestRefused, Home: specified(q.wish.Addr()), CareOf: q.Source, Peer: q.Source,
+		Kind: DHoARequestRefused, Home: specified(q.wish.Addr()), CareOf: q.careOf(), Peer: q.Source,
 		Sequence: q.message.Sequence, Status: uint8(status), Detail: why,
 	})
 	m.respond(q, status, netip.Prefix{}, 0)
@@ -161,6 +188,9 @@ func (m *Machine) respond(q *request, status mh.Status, lent netip.Prefix, lifet
 	}
 	if lent.IsValid() {
 		response.Options = append(response.Options, &mh.DHoA{Prefix: lent})
+	}
+	if q.told.IsValid() {
+		response.Options = append(response.Options, homeagent.NATDetection(q.Received, q.told, m.cfg.NATRefresh))
 	}
 	var (
 		payload []byte
@@ -180,9 +210,11 @@ func (m *Machine) respond(q *request, status mh.Status, lent netip.Prefix, lifet
 	}
 	mh.SetChecksum(payload, m.cfg.Address, q.Source)
 	m.do(
-		signaling.Send{Source: m.cfg.Address, Destination: q.Source, Payload: payload},
+		signaling.Send{
+			Source: m.cfg.Address, Destination: q.Source, Outer: q.Outer, OuterLocal: q.OuterLocal, Payload: payload,
+		},
 		signaling.Report{
-			Kind: DHoAResponseSent, Home: lent.Addr(), CareOf: q.Source, Peer: q.Source, Sequence: response.Sequence,
+			Kind: DHoAResponseSent, Home: lent.Addr(), CareOf: q.careOf(), Peer: q.Source, Sequence: response.Sequence,
 			Lifetime: lifetime, Status: uint8(status),
 		},
 	)

@@ -46,3 +46,10 @@ func (o *UDPEndpoint) parseData(d []byte) error {
 	o.Endpoint = netip.AddrPortFrom(parseAddress(d[6:]).Unmap(), binary.BigEndian.Uint16(d[2:]))
 	return nil
 }
+
+// UDPReachable reports whether datagrams can be sent to e from anywhere: to a port that is not 0 of a unicast address of more
+// than link-local and host-local scope. An IPv4 address of a private network is one.
+func UDPReachable(e netip.AddrPort) bool {
+	a := e.Addr()
+	return e.Port() != 0 && a.IsGlobalUnicast() && !a.Is4In6() && a.Zone() == ""
+}
