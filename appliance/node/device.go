@@ -30,7 +30,7 @@ type device struct {
 
 // open makes the device and asks the kernel to use it.
 func (d *device) open() error {
-	l, err := tun.Open(d.cfg.Name, d.cfg.MTU, d.cfg.Offload)
+	l, err := tun.Open(d.cfg.Name, d.cfg.MTU, tun.Offload{TCP: d.cfg.Offload, UDP: d.cfg.Offload})
 	if err != nil {
 		return err
 	}

@@ -22,17 +22,18 @@ import (
 
 // Link is a TUN device. It implements netstack.Link.
 //
-// A read gathers all that the device has, up to the batch, without waiting for more. Ordinary TCP packets that follow each
-// other in one Write are joined to a super-packet where the device has offloads.
+// A read gathers what the device has without waiting for more, up to the batch or the first super-packet: small packets are
+// worth a batch, but one that is a batch in itself goes on at once. Ordinary TCP packets that follow each other in one
+// Write, and equal UDP datagrams, are joined to a super-packet where the device takes such ones.
 type Link struct {
-	name        string
-	file        *os.File
-	raw         syscall.RawConn
-	socket      int // for ioctls in the device's network namespace
-	virtio      bool
-	segmentsUDP bool
-	closed      atomic.Bool
-	counters    counters
+	name     string
+	file     *os.File
+	raw      syscall.RawConn
+	socket   int // for ioctls in the device's network namespace
+	virtio   bool
+	offload  Offload // what the kernel granted
+	closed   atomic.Bool
+	counters counters
 
 	read struct {
 		whole  bool // hand over super-packets
@@ -107,13 +108,17 @@ func (l *Link) MTU() int {
 
 // Features is what the device was opened with.
 func (l *Link) Features() packet.Features {
-	switch {
-	case l.virtio && l.segmentsUDP:
-		return packet.PartialChecksum | packet.SegmentTCP | packet.SegmentUDP
-	case l.virtio:
-		return packet.PartialChecksum | packet.SegmentTCP
+	if !l.virtio {
+		return 0
 	}
-	return 0
+	features := packet.PartialChecksum
+	if l.offload.TCP {
+		features |= packet.SegmentTCP
+	}
+	if l.offload.UDP {
+		features |= packet.SegmentUDP
+	}
+	return features
 }
 
 // Read implements netstack.Link. It returns ErrGone once the device has been removed. Without KeepSuperPackets, each
@@ -144,7 +149,11 @@ func (l *Link) Read(pkts []*packet.Packet) (int, error) {
 	return n, nil
 }
 
-// readStep reads until the batch is full or the device empty, and reports whether there is something to return.
+// worthwhile is the length in octets from which a packet is not kept waiting for others.
+const worthwhile = 4096
+
+// readStep reads until the batch is full, the device empty, or a super-packet read, and reports whether there is something to
+// return.
 func (l *Link) readStep(fd uintptr) bool {
 	r := &l.read
 	for r.n < len(r.pkts) {
@@ -166,6 +175,9 @@ func (l *Link) readStep(fd uintptr) bool {
 		switch errno {
 		case 0:
 			l.received(target, int(n))
+			if n > worthwhile && r.n > 0 {
+				return true
+			}
 		case unix.EINTR:
 		case unix.EAGAIN:
 			return r.n > 0
@@ -235,10 +247,7 @@ func (l *Link) Write(pkts []*packet.Packet) (int, error) {
 	defer l.writing.Unlock()
 	sent := 0
 	for len(pkts) > 0 {
-		n := 1
-		if l.virtio {
-			n = packet.Coalesce(pkts, l.Features())
-		}
+		n := packet.Coalesce(pkts, l.Features())
 		ok, err := l.send(pkts[:n])
 		if err != nil {
 			return sent, err
@@ -281,7 +290,8 @@ func (l *Link) send(pkts []*packet.Packet) (bool, error) {
 // takes reports whether the device takes the packet's offload state. The kernel loses super-packets with a tunnel header
 // silently.
 func (l *Link) takes(p *packet.Packet) bool {
-	if !l.virtio || p.Offload.Segmentation == packet.UDP && !l.segmentsUDP {
+	switch kind := p.Offload.Segmentation; {
+	case !l.virtio, kind == packet.TCP && !l.offload.TCP, kind == packet.UDP && !l.offload.UDP:
 		return false
 	}
 	tunnelled, err := p.Tunnelled()

@@ -25,7 +25,7 @@ func device(t testing.TB, n *testnet.Namespace, offload bool, address string) *L
 	t.Helper()
 	var l *Link
 	var err error
-	n.Do(func() { l, err = Open(testName, 1500, offload) })
+	n.Do(func() { l, err = Open(testName, 1500, Offload{offload, offload}) })
 	if errors.Is(err, os.ErrNotExist) || errors.Is(err, ErrNoDriver) || errors.Is(err, os.ErrPermission) {
 		t.Skipf("no TUN devices here: %v", err)
 	}
@@ -275,7 +275,7 @@ func TestOpenErrors(t *testing.T) {
 		testName: unix.EBUSY, "lo": unix.EINVAL, strings.Repeat("x", 16): unix.EINVAL,
 	} {
 		n.Do(func() {
-			_, err := Open(name, 1500, true)
+			_, err := Open(name, 1500, Offload{true, true})
 			var open *OpenError
 			if !errors.As(err, &open) || !errors.Is(err, want) || open.Step != CreateDevice {
 				t.Errorf("%s: %v, want %v", name, err, want)
@@ -322,7 +322,7 @@ func TestAttachWithoutPrivilege(t *testing.T) {
 	l.Close()
 	for _, offload := range []bool{true, false} {
 		withoutCapabilities(t, n, func() {
-			again, err := Open(testName, 1400, offload)
+			again, err := Open(testName, 1400, Offload{offload, offload})
 			if err != nil {
 				t.Errorf("offload %v: %v", offload, err)
 				return
@@ -335,7 +335,7 @@ func TestAttachWithoutPrivilege(t *testing.T) {
 	}
 	withoutCapabilities(t, n, func() {
 		var open *OpenError
-		if _, err := Open("kt4-new", 1400, true); !errors.Is(err, os.ErrPermission) || !errors.As(err, &open) ||
+		if _, err := Open("kt4-new", 1400, Offload{true, true}); !errors.Is(err, os.ErrPermission) || !errors.As(err, &open) ||
 			open.Step != CreateDevice {
 			t.Errorf("made a device without privilege: %v", err)
 		}

@@ -11,15 +11,21 @@ import (
 
 const node = "/dev/net/tun"
 
+// Offload says which super-packets the kernel and the link exchange. With neither, the device is switched to ordinary packets
+// with finished checksums.
+type Offload struct {
+	// TCP is segmentation offload of TCP (TSO); UDP that of UDP (USO), which kernels before 6.2 do without.
+	TCP, UDP bool
+}
+
 // Open makes the TUN device name, or attaches to the existing one, and sets its MTU in octets. It does not bring it up.
 // The device vanishes with the link unless it is persistent.
 //
 // Attaching to a persistent device needs no privilege if it belongs to the user; but then the MTU cannot be set and
 // remains the device's own, which MTU tells.
 //
-// With offload the kernel and the link exchange super-packets; without, the device is switched to ordinary packets with
-// finished checksums. Errors are *OpenError.
-func Open(name string, mtu int, offload bool) (*Link, error) {
+// Errors are *OpenError.
+func Open(name string, mtu int, offload Offload) (*Link, error) {
 	fail := func(step Step, err error) (*Link, error) { return nil, &OpenError{Name: name, Step: step, Err: err} }
 	request, err := unix.NewIfreq(name)
 	if err != nil {
@@ -33,7 +39,7 @@ func Open(name string, mtu int, offload bool) (*Link, error) {
 		return fail(OpenNode, err)
 	}
 	flags := uint16(unix.IFF_TUN | unix.IFF_NO_PI)
-	if offload {
+	if offload != (Offload{}) {
 		flags |= unix.IFF_VNET_HDR
 	}
 	request.SetUint16(flags)
@@ -41,12 +47,12 @@ func Open(name string, mtu int, offload bool) (*Link, error) {
 		unix.Close(fd)
 		return fail(CreateDevice, err)
 	}
-	return open(os.NewFile(uintptr(fd), node), request.Name(), mtu)
+	return open(os.NewFile(uintptr(fd), node), request.Name(), mtu, offload)
 }
 
 // open finishes a device that file is attached to.
-func open(file *os.File, name string, mtu int) (*Link, error) {
-	l := &Link{name: name, file: file, socket: -1}
+func open(file *os.File, name string, mtu int, offload Offload) (*Link, error) {
+	l := &Link{name: name, file: file, socket: -1, offload: offload}
 	step, err := l.configure(mtu)
 	if err == nil {
 		err = l.prepare()
@@ -75,13 +81,17 @@ func (l *Link) configure(mtu int) (Step, error) {
 		if err := unix.IoctlSetPointerInt(fd, unix.TUNSETVNETHDRSZ, 10); err != nil {
 			return err
 		}
-		tcp := unix.TUN_F_CSUM | unix.TUN_F_TSO4 | unix.TUN_F_TSO6 | unix.TUN_F_TSO_ECN
-		// Kernels before 6.2 do not segment UDP.
-		l.segmentsUDP = unix.IoctlSetInt(fd, unix.TUNSETOFFLOAD, tcp|unix.TUN_F_USO4|unix.TUN_F_USO6) == nil
-		if l.segmentsUDP {
-			return nil
+		features := unix.TUN_F_CSUM
+		if l.offload.TCP {
+			features |= unix.TUN_F_TSO4 | unix.TUN_F_TSO6 | unix.TUN_F_TSO_ECN
 		}
-		return unix.IoctlSetInt(fd, unix.TUNSETOFFLOAD, tcp)
+		if l.offload.UDP {
+			if unix.IoctlSetInt(fd, unix.TUNSETOFFLOAD, features|unix.TUN_F_USO4|unix.TUN_F_USO6) == nil {
+				return nil
+			}
+			l.offload.UDP = false
+		}
+		return unix.IoctlSetInt(fd, unix.TUNSETOFFLOAD, features)
 	})
 	if err != nil {
 		return SetOffload, err
