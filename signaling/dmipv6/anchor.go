@@ -119,19 +119,19 @@ func (m *Machine) roomForAnchor(p *proxy) bool {
 }
 
 // placeOf is where messages to the DHP leave: as its addresses' bindings do.
-func (m *Machine) placeOf(p *proxy) signaling.Attachment {
+func (m *Machine) placeOf(p *proxy) mobilenode.Place {
 	for _, a := range m.anchors {
 		if a.proxy == p && !a.returning {
-			if place := a.machine.Place(); mh.UnicastRoutable(place.CareOf) {
+			if place := a.machine.Place(); place.CareOf.IsValid() {
 				return place
 			}
 		}
 	}
-	return m.source()
+	return m.placeTo(p)
 }
 
 // lend takes up an address. One that is idle makes room for it, unless it is for the host only.
-func (m *Machine) lend(now time.Time, q *request, prefix netip.Prefix, t *transmission, lifetime time.Duration, association *auth.Association, roundTrip time.Duration) {
+func (m *Machine) lend(now time.Time, q *request, prefix netip.Prefix, t *transmission, lifetime, keepalive time.Duration, association *auth.Association, roundTrip time.Duration) {
 	var idle *anchor
 	if m.live() >= m.cfg.MaxAnchors {
 		i := slices.IndexFunc(m.anchors, func(a *anchor) bool { return a.flows == 0 && !a.returning })
@@ -150,10 +150,11 @@ func (m *Machine) lend(now time.Time, q *request, prefix netip.Prefix, t *transm
 	}
 	m.anchors = append(m.anchors, a)
 	m.counters.Lent++
-	m.report(signaling.Report{Kind: DHoALent, Home: a.address, CareOf: t.careOf, Peer: a.proxy.address, Lifetime: lifetime,
+	m.report(signaling.Report{Kind: DHoALent, Home: a.address, CareOf: t.place.CareOf, Peer: a.proxy.address, Lifetime: lifetime,
 		Sequence: q.sequence, Detail: purpose(a)})
-	a.judge.careOf = t.careOf
-	r := mobilenode.Registration{CareOf: t.careOf, Since: t.at, Lifetime: lifetime, Sequence: q.sequence, RoundTrip: roundTrip}
+	a.judge.careOf = t.place.CareOf
+	r := mobilenode.Registration{CareOf: t.place.CareOf, Endpoint: t.place.Endpoint, Uplink: t.place.Uplink, Keepalive: keepalive,
+		Since: t.at, Lifetime: lifetime, Sequence: q.sequence, RoundTrip: roundTrip}
 	m.take(now, a, a.machine.Adopt(now, r, m.attachments))
 	m.save(a)
 	if idle != nil {
@@ -172,7 +173,7 @@ func purpose(a *anchor) string {
 func (m *Machine) begin(a *anchor, association *auth.Association) error {
 	cfg := mobilenode.Config{HomeAddress: a.address, HomePrefix: a.prefix, HomeAgent: a.proxy.address, Identifier: m.cfg.Identifier,
 		Lifetime: m.cfg.Lifetime, Association: association, Options: m.credentials(a.proxy), Clock: a.proxy.clock,
-		Limit: &a.proxy.updates, Random: m.cfg.Random}
+		Transport: m.transport(a.proxy), Endpoints: a.proxy.reachedBy(), Limit: &a.proxy.updates, Random: m.cfg.Random}
 	if a.prefix.Bits() < 128 {
 		cfg.Prefix = a.prefix
 	}

@@ -8,6 +8,7 @@ import (
 	"kedge/signaling"
 	"kedge/signaling/discovery"
 	"kedge/signaling/mh"
+	"kedge/signaling/mobilenode"
 )
 
 // The DHPs of a correspondent's own network can be asked by anycast where the home agent knows of none. Nobody vouches for
@@ -42,19 +43,25 @@ func (m *Machine) askAnycast(now time.Time, correspondent netip.Addr) {
 	if !m.cfg.Anycast || len(c.asked) >= maxHints || slices.ContainsFunc(c.asked, func(q anycastQuery) bool { return q.anycast == to }) {
 		return
 	}
+	// Only natively: nobody knows where a datagram to such an address would have to go.
+	u := m.uplink()
+	if u == nil || !mh.UnicastRoutable(u.CareOf) {
+		return
+	}
+	place := first(mobilenode.Places(mobilenode.Native, nil, u))
 	x := exchange{peer: &peer{address: to}, sequence: m.random()}
 	message := &mh.DMIPv6{Subtype: mh.DHPQuery}
 	// The same address again and again: a DHP sends somebody it does not know no more octets than it got.
 	for range 4 {
 		message.Options = append(message.Options, &mh.CNAddress{Address: correspondent})
 	}
-	if err := m.send(now, &x, message, nil, 0); err != nil {
+	if err := m.send(now, &x, &place, message, nil, 0); err != nil {
 		return
 	}
 	m.counters.QueriesSent++
-	c.asked = append(c.asked, anycastQuery{correspondent: correspondent, anycast: to, sequence: x.sequence, careOf: m.careOf})
+	c.asked = append(c.asked, anycastQuery{correspondent: correspondent, anycast: to, sequence: x.sequence, careOf: place.CareOf})
 	c.until = now.Add(anycastWait)
-	m.report(signaling.Report{Kind: DHPQuerySent, CareOf: m.careOf, Peer: to, Sequence: x.sequence, Detail: "by anycast"})
+	m.report(signaling.Report{Kind: DHPQuerySent, CareOf: place.CareOf, Peer: to, Sequence: x.sequence, Detail: "by anycast"})
 }
 
 // hintReceived takes the answer to an anycast query, and asks the home agent for a ticket for the DHP.

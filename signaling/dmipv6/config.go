@@ -9,6 +9,7 @@ import (
 	"kedge/signaling/auth"
 	"kedge/signaling/binding"
 	"kedge/signaling/mh"
+	"kedge/signaling/mobilenode"
 )
 
 // Class is what a service flow needs of its address (RFC 8653 section 3).
@@ -64,6 +65,9 @@ type Proxy struct {
 	// Coverage is what it is near to.
 	Coverage   []netip.Prefix
 	Preference uint8
+	// Transport is how it is reached; over UDP it is by one of Endpoints or, if there are none, by what the home agent tells.
+	Transport mobilenode.Transport
+	Endpoints []netip.AddrPort
 }
 
 // Config is what a mobile node is told by its operator. Durations of 0 are the defaults that they tell of.
@@ -77,6 +81,8 @@ type Config struct {
 	AllowUnauthenticated bool
 	Profiles             []Profile
 	Proxies              []Proxy
+	// Transport is how DHPs are reached that Proxies does not name, over UDP by the endpoints that the home agent tells.
+	Transport mobilenode.Transport
 	// UseHomeAgent has the home agent's directory asked.
 	UseHomeAgent bool
 	// Anycast has correspondents' networks asked whose DHPs the home agent does not know of. What they answer is used when
@@ -133,6 +139,9 @@ func (cfg Config) check() (Config, error) {
 	case cfg.Lifetime < mh.LifetimeUnit || cfg.Lifetime > mh.MaxLifetime:
 		return cfg, fmt.Errorf("lifetime %v is not between %v and %v", cfg.Lifetime, mh.LifetimeUnit, mh.MaxLifetime)
 	}
+	if cfg.Transport > mobilenode.Auto {
+		return cfg, fmt.Errorf("%s is not known", cfg.Transport)
+	}
 	for i, p := range cfg.Profiles {
 		if p.Class > NonPersistent || p.MaxRoundTrip < 0 || p.MaxLoss < 0 || p.MaxLoss > 1 {
 			return cfg, fmt.Errorf("profile %d (%s) is out of range", i, p.Name)
@@ -141,6 +150,9 @@ func (cfg Config) check() (Config, error) {
 	for _, p := range cfg.Proxies {
 		if !mh.UnicastRoutable(p.Address) {
 			return cfg, fmt.Errorf("proxy %s is not a global IPv6 address", p.Address)
+		}
+		if p.Transport > mobilenode.Auto {
+			return cfg, fmt.Errorf("proxy %s: %s is not known", p.Address, p.Transport)
 		}
 		for _, c := range p.Coverage {
 			if !c.IsValid() || !c.Addr().Is6() {

@@ -57,7 +57,7 @@ func (d *directory) forget() { *d = directory{} }
 // tickets of addresses that are still in use there have to be renewed.
 func (m *Machine) askable(now time.Time) bool {
 	return m.cfg.UseHomeAgent && (m.home.Registered || m.home.AtHome) && !m.stopping &&
-		!now.Before(m.directory.unusableUntil) && m.home.HomeAgent.Is6() && m.careOf.IsValid()
+		!now.Before(m.directory.unusableUntil) && m.home.HomeAgent.Is6() && m.homePlace().CareOf.IsValid()
 }
 
 func site(a netip.Addr) netip.Prefix {
@@ -122,11 +122,12 @@ func (m *Machine) transmitQuery(now time.Time, q *query) {
 	for _, w := range q.wishes {
 		message.Options = append(message.Options, &mh.CNAddress{Address: w.address})
 	}
-	switch err := m.send(now, &q.exchange, message, m.cfg.Association, m.homeRoundTrip()); err {
+	place := m.homePlace()
+	switch err := m.send(now, &q.exchange, &place, message, m.cfg.Association, m.homeRoundTrip()); err {
 	case nil:
 		m.counters.QueriesSent++
 		detail := text("for %d correspondents, try %d", len(q.wishes), q.tries)
-		m.report(signaling.Report{Kind: DHPQuerySent, CareOf: m.careOf, Peer: q.peer.address, Sequence: q.sequence, Detail: detail})
+		m.report(signaling.Report{Kind: DHPQuerySent, CareOf: place.CareOf, Peer: q.peer.address, Sequence: q.sequence, Detail: detail})
 		m.stepQuery(now, q, DHPQuerySent, detail)
 	case errLimited:
 	default:
@@ -211,7 +212,7 @@ func (m *Machine) handleQueryReply(now time.Time, r *signaling.Received, reply *
 		return
 	}
 	d.answered = true
-	d.heardFrom(now, t.careOf, now.Sub(t.at))
+	d.heardFrom(now, t.place.CareOf, now.Sub(t.at))
 	if reply.Status == mh.StatusIDMismatch && q.resynchronise(now, reply, t, window(m.cfg.Association)) {
 		m.transmitQuery(now, q)
 		return
@@ -223,7 +224,7 @@ func (m *Machine) handleQueryReply(now time.Time, r *signaling.Received, reply *
 	if reply.Status != mh.StatusAccepted {
 		detail = reply.Status.String()
 	}
-	m.report(signaling.Report{Kind: DHPQueryReplyReceived, CareOf: t.careOf, Peer: r.Source, Sequence: reply.Sequence,
+	m.report(signaling.Report{Kind: DHPQueryReplyReceived, CareOf: t.place.CareOf, Peer: r.Source, Sequence: reply.Sequence,
 		Status: uint8(reply.Status), Detail: detail})
 	m.stepQuery(now, q, DHPQueryReplyReceived, detail)
 	m.reconsider = true
@@ -246,6 +247,7 @@ func (m *Machine) learnReply(now time.Time, q *query, told []*mh.DHPInformation,
 	})
 	for _, o := range told {
 		m.learn(now, o, FromHomeAgent)
+		m.learnEndpoints(now, o, reply.Options)
 	}
 	m.takeTickets(now, reply)
 	for _, w := range q.wishes {

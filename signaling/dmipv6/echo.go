@@ -7,6 +7,7 @@ import (
 
 	"kedge/signaling"
 	"kedge/signaling/mh"
+	"kedge/signaling/mobilenode"
 )
 
 // purposeOf is what a burst of Echo Requests is for. A later one takes the place of an earlier.
@@ -52,8 +53,10 @@ type probes struct {
 type burst struct {
 	peer    *peer
 	purpose purposeOf
-	place   signaling.Attachment
-	began   time.Time
+	place   mobilenode.Place
+	// source is that of the requests; over UDP they go through the tunnel of that address.
+	source netip.Addr
+	began  time.Time
 	// at is when to send the next or, after the last, when to wait no longer.
 	at     time.Time
 	probes []probe
@@ -77,9 +80,30 @@ func (p *probes) drop(peer *peer) {
 	p.bursts = slices.DeleteFunc(p.bursts, func(b *burst) bool { return b.peer == peer })
 }
 
+// echoSource is what Echo Requests to a peer by place come from: the address there or, over UDP, one whose tunnel leads that
+// way, since only signalling and what is tunnelled goes in datagrams. Without one the peer cannot be measured.
+func (m *Machine) echoSource(p *peer, place *mobilenode.Place) netip.Addr {
+	if !place.UDP() {
+		return place.CareOf
+	}
+	if p == &m.directory.peer {
+		if m.home.Registered && m.home.Endpoint == place.Endpoint && m.home.CareOf == place.CareOf {
+			return m.cfg.HomeAddress
+		}
+		return netip.Addr{}
+	}
+	for _, a := range m.anchors {
+		if &a.proxy.peer == p && !a.returning && a.machine.BoundBy(place) {
+			return a.address
+		}
+	}
+	return netip.Addr{}
+}
+
 // probe begins a burst to a peer, unless one is under way that serves the purpose as well.
-func (m *Machine) probe(now time.Time, p *peer, purpose purposeOf, place signaling.Attachment) {
-	if !mh.UnicastRoutable(place.CareOf) || !p.address.Is6() {
+func (m *Machine) probe(now time.Time, p *peer, purpose purposeOf, place mobilenode.Place) {
+	source := m.echoSource(p, &place)
+	if !mh.UnicastRoutable(source) || !p.address.Is6() {
 		return
 	}
 	if i := slices.IndexFunc(m.probes.bursts, func(b *burst) bool { return b.peer == p }); i >= 0 {
@@ -88,18 +112,26 @@ func (m *Machine) probe(now time.Time, p *peer, purpose purposeOf, place signali
 		}
 		m.probes.drop(p)
 	}
-	b := &burst{peer: p, purpose: purpose, place: place, began: now, at: now}
+	b := &burst{peer: p, purpose: purpose, place: place, source: source, began: now, at: now}
 	m.probes.bursts = append(m.probes.bursts, b)
 	m.sendEcho(now, b)
 }
 
 func (m *Machine) sendEcho(now time.Time, b *burst) {
+	if b.place.UDP() && m.echoSource(b.peer, &b.place) != b.source {
+		m.probes.drop(b.peer) // its tunnel has gone
+		return
+	}
 	s := &bursts[b.purpose]
 	m.probes.sequence++
 	b.probes = append(b.probes, probe{sequence: m.probes.sequence, at: now})
 	m.counters.EchoesSent++
-	m.emit(signaling.SendEcho{Source: b.place.CareOf, Destination: b.peer.address, Identifier: m.probes.identifier,
-		Sequence: m.probes.sequence, Link: b.place.Uplink, Router: b.place.Router})
+	e := signaling.SendEcho{Source: b.source, Destination: b.peer.address, Identifier: m.probes.identifier,
+		Sequence: m.probes.sequence, Link: b.place.Uplink, Router: b.place.Router}
+	if b.place.UDP() {
+		e.Tunnel = b.source
+	}
+	m.emit(e)
 	if len(b.probes) < s.count {
 		b.at = now.Add(s.every)
 	} else {
@@ -150,7 +182,7 @@ func (m *Machine) handleEchoReply(now time.Time, e signaling.EchoReply) {
 		return
 	}
 	for _, b := range m.probes.bursts {
-		if b.peer.address != e.Source || b.place.CareOf != e.Destination {
+		if b.peer.address != e.Source || b.source != e.Destination {
 			continue
 		}
 		for i := range b.probes {
@@ -237,7 +269,7 @@ func (m *Machine) measureCandidates(now time.Time, s *sel) {
 // measureMove measures every anchor from a new care-of address, those in use to judge them, and the home agent.
 func (m *Machine) measureMove(now time.Time, careOf netip.Addr) {
 	m.directory.address = m.home.HomeAgent
-	if place := m.source(); place.CareOf == careOf && !m.probes.fresh(now, &m.directory.peer, careOf) {
+	if place := m.homePlace(); place.CareOf == careOf && !m.probes.fresh(now, &m.directory.peer, careOf) {
 		m.probe(now, &m.directory.peer, toJudge, place)
 	}
 	for _, a := range m.anchors {

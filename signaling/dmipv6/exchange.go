@@ -8,6 +8,7 @@ import (
 	"kedge/signaling"
 	"kedge/signaling/auth"
 	"kedge/signaling/mh"
+	"kedge/signaling/mobilenode"
 )
 
 const (
@@ -36,7 +37,9 @@ type exchange struct {
 type transmission struct {
 	at        time.Time
 	timestamp mh.NTPTime
-	careOf    netip.Addr
+	// place is the way that it took, and source that of its IPv6 header.
+	place  mobilenode.Place
+	source netip.Addr
 }
 
 // maxTransmissions bounds exchange.sent.
@@ -52,29 +55,35 @@ func (x *exchange) restart(now time.Time, sequence uint16) {
 
 var errLimited = errors.New("the rate limit defers it")
 
-// send transmits message, without authentication if association is nil, unless the rate limit defers that.
-func (m *Machine) send(now time.Time, x *exchange, message *mh.DMIPv6, association *auth.Association, roundTrip time.Duration) error {
+// send transmits message from place, without authentication if association is nil, unless the rate limit defers that. Over UDP
+// its source is the home address, and what authenticates it covers that one (RFC 5555 section 4.2).
+func (m *Machine) send(now time.Time, x *exchange, place *mobilenode.Place, message *mh.DMIPv6, association *auth.Association, roundTrip time.Duration) error {
 	if free := x.peer.experimental.Earliest(now); free.After(now) {
 		x.at = free
 		return errLimited
 	}
-	from := m.source()
 	message.Sequence = x.sequence
-	t := transmission{at: now, careOf: from.CareOf}
+	t := transmission{at: now, place: *place, source: place.CareOf}
+	e := signaling.Send{Destination: x.peer.address, Link: place.Uplink, Router: place.Router}
+	if place.UDP() {
+		t.source = m.cfg.HomeAddress
+		e.Outer, e.OuterLocal = place.Endpoint, place.CareOf
+	}
 	var payload []byte
 	var err error
 	if association != nil {
 		t.timestamp = x.peer.clock.Stamp(now)
-		payload, err = auth.Sign(message, *association, from.CareOf, netip.IPv6Unspecified(), t.timestamp)
+		payload, err = auth.Sign(message, *association, t.source, netip.IPv6Unspecified(), t.timestamp)
 	} else {
 		payload, err = mh.Append(nil, message)
 	}
 	if err != nil {
 		return err
 	}
-	mh.SetChecksum(payload, from.CareOf, x.peer.address)
+	mh.SetChecksum(payload, t.source, x.peer.address)
 	x.peer.experimental.Record(now)
-	m.emit(signaling.Send{Source: from.CareOf, Destination: x.peer.address, Payload: payload, Link: from.Uplink, Router: from.Router})
+	e.Source, e.Payload = t.source, payload
+	m.emit(e)
 	if len(x.sent) == maxTransmissions {
 		x.sent = append(x.sent[:0], x.sent[1:]...)
 	}
@@ -102,7 +111,7 @@ func (x *exchange) match(r *signaling.Received, reply *mh.DMIPv6) (*transmission
 	}
 	for i := range x.sent {
 		t := &x.sent[i]
-		if t.careOf == r.Destination && (stamp == t.timestamp || reply.Status == mh.StatusIDMismatch && uint32(stamp) == uint32(t.timestamp)) {
+		if t.source == r.Destination && t.place.Endpoint == r.Outer && (stamp == t.timestamp || reply.Status == mh.StatusIDMismatch && uint32(stamp) == uint32(t.timestamp)) {
 			return t, nil
 		}
 	}

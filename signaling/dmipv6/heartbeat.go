@@ -56,7 +56,7 @@ func (m *Machine) suspect(now time.Time, p *proxy) {
 	m.report(signaling.Report{Kind: AnchorSilent, Peer: p.address})
 	m.probe(now, &p.peer, toSuspect, m.placeOf(p))
 	m.directory.address = m.home.HomeAgent
-	m.probe(now, &m.directory.peer, toSuspect, m.source())
+	m.probe(now, &m.directory.peer, toSuspect, m.homePlace())
 }
 
 // pronounce decides on a DHP that has answered none of a suspicion's probes.

@@ -91,7 +91,7 @@ func (m *Machine) hostAddress(p *proxy) *anchor {
 
 // mayAskForHost says whether an address for the host may be asked for and was not yet. It takes nobody's place.
 func (m *Machine) mayAskForHost(now time.Time, p *proxy) bool {
-	return !m.stopping && m.careOf.IsValid() && p.association(now) != nil && !now.Before(p.skipUntil) &&
+	return !m.stopping && m.placeTo(p).CareOf.IsValid() && p.association(now) != nil && !now.Before(p.skipUntil) &&
 		m.live()+len(m.requests) < m.cfg.MaxAnchors &&
 		!slices.ContainsFunc(m.requests, func(r *request) bool { return r.proxy == p && r.host }) &&
 		!slices.ContainsFunc(m.anchors, func(a *anchor) bool { return a.proxy == p && a.host && !a.returning })

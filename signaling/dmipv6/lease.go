@@ -8,6 +8,7 @@ import (
 	"kedge/signaling"
 	"kedge/signaling/auth"
 	"kedge/signaling/mh"
+	"kedge/signaling/mobilenode"
 )
 
 // linger is how long after the last wait a late DHoA Response is still taken, for later flows.
@@ -47,18 +48,22 @@ func (m *Machine) transmitRequest(now time.Time, r *request) {
 		m.skipUntilTicket(now, r.proxy, "its ticket has expired")
 		return
 	}
-	message := &mh.DMIPv6{Subtype: mh.DHoARequest, Lifetime: m.lifetime(now)}
+	place := m.placeTo(r.proxy)
+	message := &mh.DMIPv6{Subtype: mh.DHoARequest, Lifetime: m.lifetime(now, &place)}
 	message.Options = append(mh.Options{m.id, &mh.CNAddress{Address: r.correspondent},
 		&mh.DHoA{Prefix: m.cfg.wish()}}, m.credentials(r.proxy)...)
-	roundTrip := r.proxy.path.from(m.careOf)
+	if place.UDP() {
+		message.Options = append(message.Options, mobilenode.CareOfOption(place.CareOf))
+	}
+	roundTrip := r.proxy.path.from(place.CareOf)
 	if roundTrip == 0 {
 		roundTrip = m.homeRoundTrip()
 	}
-	switch err := m.send(now, &r.exchange, message, association, roundTrip); err {
+	switch err := m.send(now, &r.exchange, &place, message, association, roundTrip); err {
 	case nil:
 		m.counters.RequestsSent++
 		detail := text("try %d", r.tries)
-		m.report(signaling.Report{Kind: DHoARequestSent, CareOf: m.careOf, Peer: r.proxy.address, Sequence: r.sequence,
+		m.report(signaling.Report{Kind: DHoARequestSent, CareOf: place.CareOf, Peer: r.proxy.address, Sequence: r.sequence,
 			Lifetime: message.Lifetime, Detail: detail})
 		m.stepProxy(now, r.proxy, DHoARequestSent, detail)
 	case errLimited:
@@ -68,9 +73,9 @@ func (m *Machine) transmitRequest(now time.Time, r *request) {
 }
 
 // lifetime is what is asked for, but no more than is left of the care-of address.
-func (m *Machine) lifetime(now time.Time) time.Duration {
+func (m *Machine) lifetime(now time.Time, place *mobilenode.Place) time.Duration {
 	d := m.cfg.Lifetime
-	if until := m.source().CareOfUntil; !until.IsZero() {
+	if until := place.CareOfUntil; !until.IsZero() {
 		d = min(d, until.Sub(now))
 	}
 	return max(d.Truncate(mh.LifetimeUnit), mh.LifetimeUnit)
@@ -91,10 +96,14 @@ func (m *Machine) tickRequests(now time.Time) {
 		case now.Before(r.at):
 		case r.givenUp:
 			m.endRequest(r)
+		case r.over(now) && m.failed(r.proxy, &r.sent[len(r.sent)-1].place):
+			// By the same number, as after a move.
+			r.restart(now, r.sequence)
+			m.transmitRequest(now, r)
 		case r.over(now):
 			r.givenUp, r.at = true, now.Add(linger)
 			m.skip(now, r.proxy, "it does not answer")
-		case !m.careOf.IsValid():
+		case !m.placeTo(r.proxy).CareOf.IsValid():
 			m.endRequest(r)
 			m.reconsider = true
 		default:
@@ -152,14 +161,14 @@ func (m *Machine) handleResponse(now time.Time, r *signaling.Received, reply *mh
 		return
 	}
 	roundTrip := now.Sub(t.at)
-	q.proxy.heardFrom(now, t.careOf, roundTrip)
+	q.proxy.heardFrom(now, t.place.CareOf, roundTrip)
 	if reply.Status == mh.StatusIDMismatch && q.resynchronise(now, reply, t, window(association)) {
 		m.transmitRequest(now, q)
 		return
 	}
 	m.counters.ResponsesReceived++
 	detail := text("%s after %v", reply.Status, roundTrip)
-	m.report(signaling.Report{Kind: DHoAResponseReceived, CareOf: t.careOf, Peer: r.Source, Sequence: reply.Sequence,
+	m.report(signaling.Report{Kind: DHoAResponseReceived, CareOf: t.place.CareOf, Peer: r.Source, Sequence: reply.Sequence,
 		Lifetime: reply.Lifetime, Status: uint8(reply.Status), Detail: detail})
 	m.stepProxy(now, q.proxy, DHoAResponseReceived, detail)
 	switch {
@@ -203,7 +212,11 @@ func (m *Machine) accept(now time.Time, q *request, t *transmission, reply *mh.D
 	}
 	m.endRequest(q)
 	m.reconsider = true
-	m.lend(now, q, o.Prefix, t, lifetime, association, roundTrip)
+	keepalive := time.Duration(0)
+	if t.place.UDP() {
+		keepalive = mobilenode.Keepalive(reply.Options)
+	}
+	m.lend(now, q, o.Prefix, t, lifetime, keepalive, association, roundTrip)
 }
 
 // sensible says whether a may be an address lent to this node: a unicast address that nobody has who is known.

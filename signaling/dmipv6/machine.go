@@ -21,6 +21,7 @@ import (
 
 	"kedge/signaling"
 	"kedge/signaling/mh"
+	"kedge/signaling/mobilenode"
 )
 
 // Machine is the mobile node's part in DMIPv6. It implements signaling.Machine.
@@ -30,7 +31,9 @@ type Machine struct {
 	home signaling.HomeRegistration
 
 	attachments []signaling.Attachment
-	// careOf is the care-of address to ask from; invalid if there is none. epoch counts how often the last one, lastCareOf,
+	// overUDP says that some DHP may be reached over UDP, from an address of the host's.
+	overUDP bool
+	// careOf is an address of where this node is; invalid if it is nowhere. epoch counts how often the last one, lastCareOf,
 	// changed.
 	careOf, lastCareOf netip.Addr
 	epoch              int
@@ -71,8 +74,10 @@ func New(cfg Config) (*Machine, error) {
 	}
 	m.decisions.begin()
 	m.probes.begin(m.random(), m.random())
+	m.overUDP = cfg.Transport != mobilenode.Native
 	for i := range cfg.Proxies {
 		m.addStatic(&cfg.Proxies[i])
+		m.overUDP = m.overUDP || cfg.Proxies[i].Transport != mobilenode.Native
 	}
 	return m, nil
 }

@@ -68,7 +68,7 @@ func (p *path) from(careOf netip.Addr) time.Duration {
 
 // homeRoundTrip is the round trip to the home agent; 0 if unknown.
 func (m *Machine) homeRoundTrip() time.Duration {
-	if d := m.directory.path.from(m.careOf); d > 0 {
+	if d := m.directory.path.from(m.homePlace().CareOf); d > 0 {
 		return d
 	}
 	return m.home.RoundTrip

@@ -9,6 +9,7 @@ import (
 	"kedge/signaling"
 	"kedge/signaling/auth"
 	"kedge/signaling/mh"
+	"kedge/signaling/mobilenode"
 	"kedge/signaling/ticket"
 )
 
@@ -38,6 +39,11 @@ type proxy struct {
 	askedAt time.Time
 	// near is an address that the DHP covers, to ask for tickets by.
 	near netip.Addr
+
+	// endpoints are those that the home agent has told; failed is what did not work at failedAt, see Machine.here.
+	endpoints []netip.AddrPort
+	failed    mobilenode.PlaceKind
+	failedAt  netip.Addr
 
 	// beatAt is when the next heartbeat is due; zero while none of its addresses has flows.
 	beatAt time.Time
@@ -83,6 +89,51 @@ func (m *Machine) forgetProxies() {
 			delete(m.proxies, address)
 		}
 	}
+}
+
+// transport is how the DHP is to be reached.
+func (m *Machine) transport(p *proxy) mobilenode.Transport {
+	if p.static != nil {
+		return p.static.Transport
+	}
+	return m.cfg.Transport
+}
+
+// reachedBy are the DHP's endpoints: what the operator says, else what the home agent has told.
+func (p *proxy) reachedBy() []netip.AddrPort {
+	if p.static != nil && len(p.static.Endpoints) > 0 {
+		return p.static.Endpoints
+	}
+	return p.endpoints
+}
+
+// learnEndpoints takes in the endpoints that come after what an authentic reply says of a DHP.
+func (m *Machine) learnEndpoints(now time.Time, o *mh.DHPInformation, options mh.Options) {
+	i := slices.IndexFunc(options, func(x mh.Option) bool { return x == mh.Option(o) })
+	var list []netip.AddrPort
+	for _, x := range options[i+1:] {
+		if _, next := x.(*mh.DHPInformation); next {
+			break
+		}
+		if e, ok := x.(*mh.UDPEndpoint); ok && usable(e.Endpoint) && len(list) < mh.MaxUDPEndpoints {
+			list = append(list, e.Endpoint)
+		}
+	}
+	p := m.proxy(o.Address)
+	if slices.Equal(list, p.endpoints) {
+		return
+	}
+	p.endpoints = list
+	for _, a := range slices.Clone(m.anchors) {
+		if a.proxy == p && !a.returning {
+			m.take(now, a, a.machine.Reach(now, p.reachedBy()))
+		}
+	}
+}
+
+// usable says whether datagrams may be sent to an endpoint.
+func usable(e netip.AddrPort) bool {
+	return e.Addr().IsGlobalUnicast() && !e.Addr().Is4In6() && e.Port() != 0
 }
 
 // association is what is shared with the DHP at now; nil if nothing is.

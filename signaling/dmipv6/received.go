@@ -17,13 +17,17 @@ func (m *Machine) handleReceived(now time.Time, r *signaling.Received) {
 	if err != nil {
 		return
 	}
-	if r.RoutingHome.IsValid() {
-		if a := m.anchorOf(r.RoutingHome); a != nil && r.Source == a.proxy.address {
+	about := r.RoutingHome
+	if r.Outer.IsValid() && r.Destination != m.cfg.HomeAddress {
+		about = r.Destination
+	}
+	if about.IsValid() {
+		if a := m.anchorOf(about); a != nil && r.Source == a.proxy.address {
 			m.drive(now, a, *r)
 		}
 		return
 	}
-	if r.HomeAddress.IsValid() || !m.own(r.Destination) || !mh.ChecksumValid(r.Payload, r.Source, r.Destination) {
+	if r.HomeAddress.IsValid() || !r.Outer.IsValid() && !m.own(r.Destination) || !mh.ChecksumValid(r.Payload, r.Source, r.Destination) {
 		return
 	}
 	switch b := message.(type) {
@@ -81,7 +85,7 @@ func (m *Machine) handleICMP(now time.Time, r *signaling.ReceivedICMP) {
 	}
 	p := quoted.Parse(r.Payload[8:])
 	for _, a := range slices.Clone(m.anchors) {
-		if a.proxy.address == p.Destination {
+		if a.proxy.address == p.Destination || a.proxy.address == r.Source && a.prefix.Contains(r.Destination) {
 			m.drive(now, a, *r)
 		}
 	}

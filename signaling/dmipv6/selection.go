@@ -159,6 +159,8 @@ func (m *Machine) judgeCandidate(now time.Time, profile int, n covering, assumed
 	switch limit := bounds.MaxRoundTrip; {
 	case !c.Held && now.Before(p.skipUntil):
 		c.Why = p.skipWhy
+	case !c.Held && m.careOf.IsValid() && !m.placeTo(p).CareOf.IsValid():
+		c.Why = "it cannot be reached from here by the transport that it is for"
 	case limit > 0 && c.Measured && c.MobileRoundTrip+max(c.CorrespondentRoundTrip, 0) > limit:
 		c.Why = text("round trip %v, the profile allows %v", c.MobileRoundTrip+max(c.CorrespondentRoundTrip, 0), limit)
 	case limit > 0 && c.CorrespondentRoundTrip > limit:

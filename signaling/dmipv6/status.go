@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"kedge/signaling"
-	"kedge/signaling/mh"
 	"kedge/signaling/mobilenode"
 )
 
@@ -117,8 +116,8 @@ func (m *Machine) Switch(now time.Time, address netip.Addr, uplink string) ([]si
 	if a == nil || a.returning {
 		return nil, fmt.Errorf("%s is not held", address)
 	}
-	if uplink != "" && !slices.ContainsFunc(m.attachments, func(u signaling.Attachment) bool { return u.Uplink == uplink && mh.UnicastRoutable(u.CareOf) }) {
-		return nil, fmt.Errorf("uplink %s has no care-of address", uplink)
+	if uplink != "" && !slices.ContainsFunc(m.attachments, func(u signaling.Attachment) bool { return u.Uplink == uplink && len(m.places(a.proxy, &u)) > 0 }) {
+		return nil, fmt.Errorf("uplink %s has no care-of address for %s", uplink, a.proxy.address)
 	}
 	m.report(signaling.Report{Kind: PathSwitched, Home: a.address, Peer: a.proxy.address, Link: uplink})
 	m.take(now, a, a.machine.Prefer(now, uplink))

@@ -136,7 +136,7 @@ func (m *Machine) advanceKnown(now time.Time, w *waiting, region netip.Prefix) {
 			m.decide(now, w, a, w.proxy != c.proxy)
 			return
 		}
-		if !m.careOf.IsValid() {
+		if !m.placeTo(c.proxy).CareOf.IsValid() {
 			m.decideHome(now, w, "there is no care-of address to ask from")
 			return
 		}

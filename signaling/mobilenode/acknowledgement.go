@@ -13,13 +13,13 @@ import (
 )
 
 // handleAcknowledgement is RFC 6275 section 11.7.3.
-func (m *Machine) handleAcknowledgement(now time.Time, ba *mh.BindingAcknowledgement, payload []byte) {
+func (m *Machine) handleAcknowledgement(now time.Time, ba *mh.BindingAcknowledgement, in *signaling.Received) {
 	r := &m.request
-	if !r.active() || len(r.sent) == 0 {
+	if !r.active() || len(r.sent) == 0 || in.Outer != r.way.endpoint {
 		m.counters.Unmatched++
 		return
 	}
-	if err := m.authentic(ba, payload); err != nil {
+	if err := m.authentic(ba, in.Payload); err != nil {
 		m.counters.Unauthentic++
 		m.fail(signaling.Report{Kind: BindingAcknowledgementIgnored, Sequence: ba.Sequence, Status: uint8(ba.Status),
 			Detail: fmt.Sprintf("acknowledgement (%s) ignored: %v", ba.Status, err)})
@@ -31,13 +31,16 @@ func (m *Machine) handleAcknowledgement(now time.Time, ba *mh.BindingAcknowledge
 		return
 	}
 	m.counters.AcknowledgementsReceived++
-	m.report(signaling.Report{Kind: BindingAcknowledgementReceived, CareOf: r.careOf, Sequence: ba.Sequence,
+	r.unanswered = 0
+	m.report(signaling.Report{Kind: BindingAcknowledgementReceived, CareOf: r.way.careOf, Sequence: ba.Sequence,
 		Lifetime: ba.Lifetime, Status: uint8(ba.Status)})
 	switch {
 	case ba.Status == mh.StatusSequenceOutOfWindow:
 		m.sequence = ba.Sequence
 		m.again(now, signaling.Report{Kind: SequenceAdopted, Sequence: ba.Sequence, Status: uint8(ba.Status),
 			Detail: "the home agent had a later sequence number"})
+	case ba.Status == mh.StatusIDMismatch && m.cannotForceUDP(ba, t):
+		m.udpRefused(now)
 	case ba.Status == mh.StatusIDMismatch:
 		m.resynchronise(now, ba, t)
 	case r.purpose != register && (ba.Status.Accepted() || ba.Status == mh.StatusNotHomeAgent):
@@ -59,7 +62,7 @@ func (m *Machine) authentic(ba *mh.BindingAcknowledgement, payload []byte) error
 	}
 	verify := func(a *auth.Association) error {
 		known := func(spi uint32) (auth.Association, bool) { return *a, spi == a.SPI }
-		_, err := auth.Verify(payload, ba, known, m.request.careOf, m.cfg.HomeAddress)
+		_, err := auth.Verify(payload, ba, known, m.request.way.careOf, m.cfg.HomeAddress)
 		return err
 	}
 	err := verify(m.cfg.Association)
@@ -98,7 +101,7 @@ func (m *Machine) match(ba *mh.BindingAcknowledgement) *transmission {
 			}
 			return t
 		case mh.StatusIDMismatch:
-			if ba.Sequence == t.sequence && stamped && uint32(stamp) == uint32(t.timestamp) {
+			if ba.Sequence == t.sequence && (stamped && uint32(stamp) == uint32(t.timestamp) || m.cfg.Association == nil && m.request.way.udp()) {
 				return t
 			}
 		default:
@@ -118,6 +121,19 @@ func (m *Machine) again(now time.Time, why signaling.Report) {
 	if r.resent <= maxResent {
 		r.at, r.wait = now, 0
 	}
+}
+
+// cannotForceUDP tells the two meanings of status 144 apart in the answer to an update with flag F: that of RFC 4285 section 8,
+// MIPV6-ID-MISMATCH, has a replay protection option with the home agent's time in its upper half. That of RFC 5555 section
+// 3.2.3, that UDP encapsulation cannot be forced, has none without authentication, and with it the timestamp as it was sent.
+// A mismatch may have that too, in the second in which one update overtook another; then another attempt is accepted, so that
+// it is only believed after those.
+func (m *Machine) cannotForceUDP(ba *mh.BindingAcknowledgement, t *transmission) bool {
+	if !m.request.way.udp() {
+		return false
+	}
+	stamp, err := auth.Timestamp(ba.Options)
+	return m.cfg.Association == nil || err == nil && stamp == t.timestamp && m.request.resent >= maxResent
 }
 
 // resynchronise takes in a status 144, which has two causes that the home agent's time in the answer tells apart, to the
@@ -161,8 +177,15 @@ func (m *Machine) registered(now time.Time, ba *mh.BindingAcknowledgement, t *tr
 	m.measure(now.Sub(t.at))
 	isNew := !m.request.refreshing || !m.entry.held || m.entry.doubtful
 	until := t.at.Add(granted)
-	m.entry = entry{held: true, agent: m.request.agent, careOf: m.request.careOf, sent: m.request.careOf, lifetime: granted, until: until,
-		refreshAt: t.at.Add(refreshAfter(granted, advice)), possibleUntil: later(until, m.entry.possibleUntil)}
+	m.entry = entry{held: true, agent: m.request.agent, way: m.request.way, sent: m.request.way, lifetime: granted, until: until,
+		possibleUntil: later(until, m.entry.possibleUntil)}
+	if m.entry.way.udp() {
+		m.entry.keepalive = Keepalive(ba.Options)
+	}
+	m.entry.refreshAt = t.at.Add(refreshAfter(granted, advice, m.entry.keepalive))
+	if u := m.uplinkOf(m.request.uplink); u != nil {
+		u.rounds = 0
+	}
 	m.request.stop()
 	m.refusal = refusal{}
 	m.lastError = ""
@@ -209,11 +232,15 @@ type refusal struct {
 // same answer. Status 134 says that another node has the home address, which must not be used until that changes (section
 // 11.7.1); status 146 asks the node to stop (RFC 4285 section 5.3). Both wait longest.
 func (m *Machine) refused(now time.Time, status mh.Status) {
+	m.refusedFor(now, status, status.String())
+}
+
+func (m *Machine) refusedFor(now time.Time, status mh.Status, why string) {
 	p := m.request.purpose
-	m.fail(signaling.Report{Kind: BindingRefused, Status: uint8(status), Detail: status.String()})
+	m.fail(signaling.Report{Kind: BindingRefused, Status: uint8(status), Detail: why})
 	m.counters.Refusals++
 	if p == deregister {
-		m.finish(status.String())
+		m.finish(why)
 		return
 	}
 	if m.entry.possibleUntil = (time.Time{}); m.entry.held {
@@ -230,7 +257,7 @@ func (m *Machine) refused(now time.Time, status mh.Status) {
 	default:
 		m.refusal.wait = min(2*m.refusal.wait, maxRefusalWait)
 	}
-	if !m.nextAgent(now, m.refusal.wait, status.String()) {
+	if !m.nextAgent(now, m.refusal.wait, why) {
 		m.refusal.until = now.Add(m.refusal.wait)
 		return
 	}
@@ -245,8 +272,8 @@ func (m *Machine) refused(now time.Time, status mh.Status) {
 // there is no address to send one from before the update is accepted (RFC 6275 section 11.5.5) or the link-local address is
 // confirmed (RFC 4429 section 3.2). In case that router does not pass it on, every other transmission goes direct.
 func (m *Machine) homeNextHop(count int) netip.Addr {
-	if m.place.router.IsValid() && count%2 == 1 {
-		return m.place.router
+	if m.place.Router.IsValid() && count%2 == 1 {
+		return m.place.Router
 	}
 	return m.request.agent
 }

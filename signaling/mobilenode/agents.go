@@ -39,10 +39,10 @@ func (a *agents) pause() { a.at, a.wait, a.count = time.Time{}, 0, 0 }
 // discover sends the request that is due to the Home-Agents anycast address of the home prefix.
 func (m *Machine) discover(now time.Time) {
 	a := &m.agents
-	if !m.place.careOf.IsValid() || m.stopping {
+	if !m.place.CareOf.IsValid() || m.stopping {
 		return
 	}
-	if a.at.IsZero() || a.careOf != m.place.careOf {
+	if a.at.IsZero() || a.careOf != m.place.CareOf {
 		m.rediscover(now)
 	}
 	if now.Before(a.at) {
@@ -60,8 +60,8 @@ func (m *Machine) discover(now time.Time) {
 		m.lastError = "the home prefix has no anycast address to discover home agents by"
 		return
 	}
-	discovery.SetChecksum(payload, m.place.careOf, anycast)
-	m.emit(signaling.SendICMP{Source: m.place.careOf, Destination: anycast, Payload: payload, Link: m.place.uplink, Router: m.place.router})
+	discovery.SetChecksum(payload, m.place.CareOf, anycast)
+	m.emit(signaling.SendICMP{Source: m.place.CareOf, Destination: anycast, Payload: payload, Link: m.place.Uplink, Router: m.place.Router})
 	a.count++
 	if a.wait == 0 {
 		a.wait = initialDHAADTimeout
@@ -74,7 +74,7 @@ func (m *Machine) discover(now time.Time) {
 // rediscover starts discovery anew at the given time.
 func (m *Machine) rediscover(at time.Time) {
 	m.agents.pause()
-	m.agents.at, m.agents.careOf, m.agents.identifier = at, m.place.careOf, random(m.cfg)
+	m.agents.at, m.agents.careOf, m.agents.identifier = at, m.place.CareOf, random(m.cfg)
 }
 
 // handleDiscovered takes the reply to an outstanding request.

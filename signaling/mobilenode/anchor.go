@@ -15,6 +15,12 @@ type Registration struct {
 	// CareOf is the care-of address that it was made with. Invalid says that it is not known what the anchor has, so that
 	// the first attachment brings an update, and nothing is bound before that.
 	CareOf netip.Addr
+	// Endpoint is where it was made over UDP, and CareOf then an address of the host's on Uplink; invalid if it was made
+	// natively. An empty Uplink says that it is not known.
+	Endpoint netip.AddrPort
+	Uplink   string
+	// Keepalive is after which time a NAT's mapping has to be refreshed; 0 if there is none.
+	Keepalive time.Duration
 	// Since is when the message was sent that made it; Lifetime counts from there.
 	Since    time.Time
 	Lifetime time.Duration
@@ -28,21 +34,23 @@ type Registration struct {
 // on the uplinks that attachments tell of. It comes before all events.
 func (m *Machine) Adopt(now time.Time, r Registration, attachments []signaling.Attachment) []signaling.Effect {
 	m.effects = nil
+	made := Place{Uplink: r.Uplink, CareOf: r.CareOf, Endpoint: r.Endpoint}
+	until := r.Since.Add(r.Lifetime)
+	m.entry = entry{held: true, agent: m.agents.current, way: made.way(), lifetime: r.Lifetime, until: until,
+		keepalive: r.Keepalive, refreshAt: r.Since.Add(refreshAfter(r.Lifetime, 0, r.Keepalive)), possibleUntil: until}
 	for _, a := range attachments {
 		m.handleAttachment(a)
 	}
-	until := r.Since.Add(r.Lifetime)
-	m.entry = entry{held: true, agent: m.agents.current, careOf: r.CareOf, sent: r.CareOf, lifetime: r.Lifetime, until: until,
-		refreshAt: r.Since.Add(refreshAfter(r.Lifetime, 0)), possibleUntil: until}
+	m.entry.sent = m.entry.way
 	m.sequence, m.rtt = r.Sequence, r.RoundTrip
 	m.request.stop()
 	m.expire(now)
 	m.move(now)
-	if m.entry.held && m.place.away() && m.place.careOf == r.CareOf {
+	if m.entry.held && m.place.away() && m.place.way() == m.entry.way {
 		m.bind(tunnelled)
 		m.report(signaling.Report{Kind: BindingRegistered, Lifetime: r.Lifetime, Sequence: r.Sequence})
 	} else {
-		m.entry.sent = netip.Addr{}
+		m.entry.sent = way{}
 	}
 	m.pursue(now)
 	return m.effects
@@ -91,7 +99,7 @@ func (m *Machine) Prefer(now time.Time, uplink string) []signaling.Effect {
 
 // Held says whether the home agent has accepted a binding whose lifetime is not over, and with which care-of address it
 // did so last.
-func (m *Machine) Held() (careOf netip.Addr, held bool) { return m.entry.careOf, m.entry.held }
+func (m *Machine) Held() (careOf netip.Addr, held bool) { return m.entry.way.careOf, m.entry.held }
 
 // Bound says whether forwarding has a tunnel for the home address.
 func (m *Machine) Bound() bool { return m.bound.how == tunnelled }
@@ -99,18 +107,14 @@ func (m *Machine) Bound() bool { return m.bound.how == tunnelled }
 // Registration is the binding that is held, as Adopt takes it.
 func (m *Machine) Registration() Registration {
 	e := &m.entry
-	return Registration{CareOf: e.careOf, Since: e.until.Add(-e.lifetime), Lifetime: e.lifetime, Sequence: m.sequence, RoundTrip: m.rtt}
+	return Registration{CareOf: e.way.careOf, Endpoint: e.way.endpoint, Uplink: e.way.link, Keepalive: e.keepalive, Since: e.until.Add(-e.lifetime), Lifetime: e.lifetime, Sequence: m.sequence, RoundTrip: m.rtt}
 }
 
-// Place is the uplink in use and what there is of it; the zero Attachment if there is none.
-func (m *Machine) Place() signaling.Attachment {
-	for i := range m.uplinks {
-		if m.place.valid() && m.uplinks[i].Uplink == m.place.uplink {
-			return m.uplinks[i].Attachment
-		}
-	}
-	return signaling.Attachment{}
-}
+// Place is the way in use; the zero Place if there is none.
+func (m *Machine) Place() Place { return m.place.Place }
+
+// BoundBy says whether forwarding has a tunnel for the home address that is the one of p.
+func (m *Machine) BoundBy(p *Place) bool { return m.bound.how == tunnelled && m.bound.way == p.way() }
 
 // Unanswered is how many Binding Updates of the registration under way have not been answered.
 func (m *Machine) Unanswered() int { return m.request.count }

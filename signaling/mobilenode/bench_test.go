@@ -211,7 +211,7 @@ func (b *bench) message(m mh.Message) signaling.Received {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	to := b.m.place.careOf
+	to := b.m.place.CareOf
 	mh.SetChecksum(payload, agent, to)
 	return signaling.Received{Source: agent, Destination: to, Payload: payload, Link: "eth0"}
 }

@@ -14,10 +14,12 @@ type entry struct {
 	// doubtful says that somebody, perhaps not the home agent, said that it has lost the binding.
 	doubtful bool
 	agent    netip.Addr
-	// careOf is the care-of address that the home agent accepted last, and sent the one in the last update: until they
-	// are the same, either may be what it has.
-	careOf, sent netip.Addr
-	lifetime     time.Duration
+	// way is what the home agent accepted last, and sent that of the last update: until they are the same, either may be
+	// what it has.
+	way, sent way
+	lifetime  time.Duration
+	// keepalive is after which time a NAT's mapping has to be refreshed (RFC 5555 section 4.3); 0 if there is none.
+	keepalive time.Duration
 	// until is when the binding ends: its lifetime counts from when the Binding Update was sent (section 11.7.3).
 	until     time.Time
 	refreshAt time.Time
@@ -26,12 +28,28 @@ type entry struct {
 	possibleUntil time.Time
 }
 
+// way is where a binding leads.
+type way struct {
+	// careOf is the address here, and endpoint where datagrams go; invalid natively.
+	careOf   netip.Addr
+	endpoint netip.AddrPort
+	// link is the uplink, over UDP: a private IPv4 address may be the same on several. Empty natively.
+	link string
+}
+
+func (w way) udp() bool { return w.endpoint.IsValid() }
+
 // refreshAfter is when to send the next Binding Update: at the interval that the home agent advises (section 11.7.3), else
-// "well before the expiration" (section 11.7.1) at 0.8 of the lifetime, which leaves a fifth of it for retransmissions.
-func refreshAfter(granted, advice time.Duration) time.Duration {
+// "well before the expiration" (section 11.7.1) at 0.8 of the lifetime, which leaves a fifth of it for retransmissions. It
+// also keeps a NAT's mapping alive: "the binding update/acknowledgement pair will ensure that the NAT bindings are refreshed
+// in a reliable manner" (RFC 5555 section 4.3).
+func refreshAfter(granted, advice, keepalive time.Duration) time.Duration {
 	d := granted * 8 / 10
 	if advice > 0 {
 		d = min(d, advice)
+	}
+	if keepalive > 0 {
+		d = min(d, keepalive)
 	}
 	return d
 }
@@ -56,6 +74,7 @@ func (m *Machine) drop() {
 // bound is what forwarding was told of the home address.
 type bound struct {
 	how    boundHow
+	way    way
 	effect signaling.Bind
 }
 
@@ -68,16 +87,20 @@ const (
 )
 
 func (m *Machine) bind(how boundHow) {
-	b := signaling.Bind{Home: m.home, Mobile: true, Link: m.place.uplink, Router: m.place.router}
-	if how == native {
+	b := signaling.Bind{Home: m.home, Mobile: true, Link: m.place.Uplink, Router: m.place.Router}
+	w := m.place.way()
+	switch {
+	case how == native:
 		b.Native = true
-	} else {
-		b.Local, b.Remote = m.place.careOf, m.agents.current
+	case w.udp():
+		b.Local, b.Remote, b.RemotePort = w.careOf, w.endpoint.Addr(), w.endpoint.Port()
+	default:
+		b.Local, b.Remote = w.careOf, m.agents.current
 	}
 	if m.bound.how == how && m.bound.effect == b {
 		return
 	}
-	m.bound = bound{how, b}
+	m.bound = bound{how, w, b}
 	m.emit(b)
 }
 
@@ -85,9 +108,19 @@ func (m *Machine) bind(how boundHow) {
 func (m *Machine) rebind() {
 	switch {
 	case m.bound.how == native,
-		m.bound.how == tunnelled && m.bound.effect.Local == m.place.careOf && m.bound.effect.Remote == m.agents.current:
+		m.bound.how == tunnelled && !m.bound.way.udp() && m.bound.way == m.place.way() && m.bound.effect.Remote == m.agents.current:
 		m.bind(m.bound.how)
 	}
+}
+
+// upgrading says that the node turns from UDP to a native care-of address on an uplink that still has the address that the
+// datagrams leave from. Nobody knows yet whether the network lets native packets pass, so that the tunnel stays where it is
+// until the home agent has answered.
+func (m *Machine) upgrading() bool {
+	w := m.bound.way
+	u := m.uplinkOf(m.place.Uplink)
+	return m.bound.how == tunnelled && w.udp() && w == m.entry.way && !m.place.UDP() && m.bound.effect.Link == m.place.Uplink &&
+		u != nil && u.offers(w.careOf)
 }
 
 func (m *Machine) unbind() {

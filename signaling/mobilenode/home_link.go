@@ -39,7 +39,7 @@ func (m *Machine) arriveHome() {
 // leaveHome ends a stay. A deregistration that was sent and not acknowledged may have been carried out.
 func (m *Machine) leaveHome() {
 	if m.homeLink.defended {
-		m.emit(signaling.Undefend{Link: m.place.uplink, Address: m.cfg.HomeAddress})
+		m.emit(signaling.Undefend{Link: m.place.Uplink, Address: m.cfg.HomeAddress})
 	}
 	if m.request.purpose == returnHome && m.request.count > 0 {
 		m.drop()
@@ -57,7 +57,7 @@ func (m *Machine) defend(announce bool) {
 		return
 	}
 	m.homeLink.defended = true
-	m.emit(signaling.Defend{Link: m.place.uplink, Address: m.cfg.HomeAddress, Announce: announce})
+	m.emit(signaling.Defend{Link: m.place.Uplink, Address: m.cfg.HomeAddress, Announce: announce})
 }
 
 // settleHome uses the home address on the home link.
@@ -80,7 +80,7 @@ func (m *Machine) pursueHome(now time.Time) {
 		return
 	}
 	given := h.refused || m.refusal.until.After(now) || m.request.count > homeAttempts ||
-		!m.agents.current.IsValid() && (m.agents.count > homeAttempts || !m.place.careOf.IsValid())
+		!m.agents.current.IsValid() && (m.agents.count > homeAttempts || !m.place.CareOf.IsValid())
 	if !given {
 		return
 	}
@@ -91,13 +91,13 @@ func (m *Machine) pursueHome(now time.Time) {
 	if !now.Before(h.probeAt) {
 		h.probing = true
 		h.probeAt = now.Add(probeWait)
-		m.emit(signaling.ProbeDuplicate{Link: m.place.uplink, Address: m.cfg.HomeAddress})
+		m.emit(signaling.ProbeDuplicate{Link: m.place.Uplink, Address: m.cfg.HomeAddress})
 	}
 }
 
 func (m *Machine) handleDuplicateResult(now time.Time, d signaling.DuplicateResult) {
 	h := &m.homeLink
-	if !h.probing || d.Link != m.place.uplink || d.Address != m.cfg.HomeAddress {
+	if !h.probing || d.Link != m.place.Uplink || d.Address != m.cfg.HomeAddress {
 		return
 	}
 	h.probing = false

@@ -44,6 +44,10 @@ type Config struct {
 	Options mh.Options
 	// Clock is the home agent's as far as it is known already.
 	Clock auth.Clock
+	// Transport is how the home agent is reached; over UDP it is by one of Endpoints, IPv6 or IPv4, and its address is then
+	// known. Auto without endpoints is native until Reach brings some.
+	Transport Transport
+	Endpoints []netip.AddrPort
 	// Limit is shared by the machines that register with one home agent; nil gives the machine its own, which counts all
 	// home agents as one.
 	Limit *Limit
@@ -100,6 +104,10 @@ func New(cfg Config) (*Machine, error) {
 		return nil, fmt.Errorf("home address %s is not in the prefix %s that is lent", cfg.HomeAddress, cfg.Prefix)
 	case cfg.Lifetime < mh.LifetimeUnit || cfg.Lifetime > mh.MaxLifetime:
 		return nil, fmt.Errorf("lifetime %v is not between %v and %v", cfg.Lifetime, mh.LifetimeUnit, mh.MaxLifetime)
+	case cfg.Transport > Auto:
+		return nil, fmt.Errorf("%s is not known", cfg.Transport)
+	case cfg.Transport != Native && !cfg.HomeAgent.IsValid():
+		return nil, errors.New("the home agent's address is needed for the UDP transport: its discovery is native")
 	case cfg.Association == nil && !cfg.AllowUnauthenticated:
 		return nil, errors.New("there is no security association with the home agent, and going without is not allowed")
 	}
@@ -202,10 +210,10 @@ func (m *Machine) report(r signaling.Report) {
 		r.Peer = m.agents.current
 	}
 	if !r.CareOf.IsValid() {
-		r.CareOf = m.place.careOf
+		r.CareOf = m.place.CareOf
 	}
 	if r.Link == "" {
-		r.Link = m.place.uplink
+		r.Link = m.place.Uplink
 	}
 	m.emit(r)
 }
@@ -239,8 +247,12 @@ func (m *Machine) handleReceived(now time.Time, r *signaling.Received) {
 		}
 		return
 	}
-	if r.Source != m.agents.current || r.HomeAddress.IsValid() {
+	if r.Source != m.agents.current || r.HomeAddress.IsValid() || r.Outer.IsValid() && r.RoutingHome.IsValid() {
 		m.counters.Ignored++
+		return
+	}
+	if r.Outer != m.request.way.endpoint && r.Outer != m.bound.way.endpoint {
+		m.counters.Ignored++ // neither the way that it was asked by nor the tunnel's
 		return
 	}
 	switch b := message.(type) {
@@ -249,7 +261,7 @@ func (m *Machine) handleReceived(now time.Time, r *signaling.Received) {
 			m.counters.Ignored++
 			return
 		}
-		m.handleAcknowledgement(now, b, r.Payload)
+		m.handleAcknowledgement(now, b, r)
 	case *mh.BindingError:
 		m.handleBindingError(now, b)
 	case *mh.BindingRefreshRequest:

@@ -25,7 +25,7 @@ func (m *Machine) prompt(now time.Time, doubtful bool) bool {
 	m.promptAfter = now.Add(promptInterval)
 	m.entry.doubtful = m.entry.doubtful || doubtful
 	if m.request.purpose == register {
-		m.request.at, m.request.wait = now, 0
+		m.request.at, m.request.wait, m.request.unanswered = now, 0, 0
 	} else {
 		m.entry.refreshAt = now
 	}
@@ -107,6 +107,9 @@ func (m *Machine) handlePrefixAdvertisement(r *signaling.ReceivedICMP) {
 // out of our tunnel.
 func (m *Machine) handleICMPError(now time.Time, r *signaling.ReceivedICMP) {
 	q := quoted.Parse(r.Payload[8:])
+	if m.unboundError(now, r, &q) {
+		return
+	}
 	if !q.Destination.IsValid() || q.Destination != m.agents.current || !m.place.valid() {
 		m.counters.Ignored++
 		return
@@ -123,7 +126,7 @@ func (m *Machine) handleICMPError(now time.Time, r *signaling.ReceivedICMP) {
 			return
 		}
 	case q.Mobility && q.Type == mh.TypeBindingUpdate && m.request.awaits(q.Sequence()):
-		if q.Source != m.place.careOf && q.Source != m.cfg.HomeAddress {
+		if q.Source != m.place.CareOf && q.Source != m.cfg.HomeAddress {
 			break
 		}
 		detail := fmt.Sprintf("%s cannot deliver binding updates: ICMPv6 type %d code %d", r.Source, kind, code)
@@ -137,6 +140,19 @@ func (m *Machine) handleICMPError(now time.Time, r *signaling.ReceivedICMP) {
 		return
 	}
 	m.counters.Ignored++
+}
+
+// unboundError takes an error that an anchor without a binding sends back by the datagrams' way: it quotes what came out of
+// them, a packet from the home address, which it is for.
+func (m *Machine) unboundError(now time.Time, r *signaling.ReceivedICMP, q *quoted.Packet) bool {
+	if m.bound.how != tunnelled || !m.bound.way.udp() || r.Payload[0] != icmpUnreachable || r.Payload[1] != codePolicy ||
+		r.Source != m.agents.current || r.Destination != q.Source || !m.home.Contains(q.Source) {
+		return false
+	}
+	if m.prompt(now, true) {
+		m.fail(signaling.Report{Kind: BindingLost, Detail: "the home agent refuses packets from the tunnel"})
+	}
+	return true
 }
 
 // awaits says whether a Binding Update with this sequence number is outstanding.

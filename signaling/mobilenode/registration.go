@@ -1,6 +1,7 @@
 package mobilenode
 
 import (
+	"fmt"
 	"net/netip"
 	"time"
 
@@ -27,9 +28,12 @@ const (
 type request struct {
 	purpose purpose
 	agent   netip.Addr
-	// careOf is the binding's: the home address when returning home.
-	careOf netip.Addr
+	// way is where the binding is to lead; its care-of address is the home address when returning home.
+	way    way
 	uplink string
+	// began is when the first transmission was; unanswered is how many there were since, or since an answer.
+	began      time.Time
+	unanswered int
 	// at is when to transmit again, and wait what was waited for the last time; 0 before the first.
 	at   time.Time
 	wait time.Duration
@@ -78,6 +82,9 @@ func (m *Machine) pursue(now time.Time) {
 		m.pursueHome(now)
 		return
 	}
+	if m.exhausted(now) {
+		m.fallBack(now, fmt.Sprintf("%d binding updates were not answered %s", m.request.unanswered, m.place.describe()))
+	}
 	wanted := m.wanted(now)
 	switch {
 	case wanted == idle:
@@ -108,8 +115,8 @@ func (m *Machine) wanted(now time.Time) purpose {
 	case m.request.purpose == register,
 		!m.entry.held,
 		m.entry.doubtful,
-		m.entry.careOf != m.place.careOf,
-		m.entry.sent != m.place.careOf,
+		m.entry.way != m.place.way(),
+		m.entry.sent != m.place.way(),
 		m.entry.agent != m.agents.current,
 		!now.Before(m.entry.refreshAt):
 		return register
@@ -117,24 +124,24 @@ func (m *Machine) wanted(now time.Time) purpose {
 	return idle
 }
 
-func (m *Machine) careOf(p purpose) netip.Addr {
+func (m *Machine) way(p purpose) way {
 	if p == returnHome {
-		return m.cfg.HomeAddress
+		return way{careOf: m.cfg.HomeAddress}
 	}
-	return m.place.careOf
+	return m.place.way()
 }
 
 // sameRequest says whether what is wanted is being done. Each care-of address has a back-off of its own (section 11.8).
 func (m *Machine) sameRequest(p purpose) bool {
 	r := &m.request
-	return r.purpose == p && r.agent == m.agents.current && r.careOf == m.careOf(p) && r.uplink == m.place.uplink
+	return r.purpose == p && r.agent == m.agents.current && r.way == m.way(p) && r.uplink == m.place.Uplink
 }
 
 func (m *Machine) begin(now time.Time, p purpose) {
 	m.request = request{
-		purpose: p, agent: m.agents.current, careOf: m.careOf(p), uplink: m.place.uplink,
+		purpose: p, agent: m.agents.current, way: m.way(p), uplink: m.place.Uplink,
 		at: now, sent: m.request.sent[:0],
-		refreshing: m.entry.held && m.entry.careOf == m.careOf(p) && m.entry.agent == m.agents.current,
+		refreshing: m.entry.held && m.entry.way == m.way(p) && m.entry.agent == m.agents.current,
 	}
 }
 
@@ -162,12 +169,16 @@ func (m *Machine) transmit(now time.Time) {
 		return
 	}
 	m.cfg.Limit.Record(now)
-	m.entry.sent = r.careOf
+	m.entry.sent = r.way
 	if len(r.sent) == maxTransmissions {
 		r.sent = append(r.sent[:0], r.sent[1:]...)
 	}
 	r.sent = append(r.sent, t)
+	if r.count == 0 {
+		r.began = now
+	}
 	r.count++
+	r.unanswered++
 	m.counters.UpdatesSent++
 	if r.count > 1 {
 		m.counters.Retransmissions++
@@ -175,17 +186,21 @@ func (m *Machine) transmit(now time.Time) {
 	if end := now.Add(t.lifetime); t.lifetime > 0 && end.After(m.entry.possibleUntil) {
 		m.entry.possibleUntil = end
 	}
-	send := signaling.Send{Source: m.place.careOf, Destination: r.agent, HomeAddress: m.cfg.HomeAddress, Payload: payload,
-		Link: r.uplink, Router: m.place.router}
-	if r.purpose == returnHome {
+	send := signaling.Send{Source: m.place.CareOf, Destination: r.agent, HomeAddress: m.cfg.HomeAddress, Payload: payload,
+		Link: r.uplink, Router: m.place.Router}
+	switch {
+	case r.purpose == returnHome:
 		send.Source, send.HomeAddress = m.cfg.HomeAddress, netip.Addr{}
 		send.Router = m.homeNextHop(r.count)
+	case r.way.udp():
+		send.Source, send.HomeAddress = m.cfg.HomeAddress, netip.Addr{}
+		send.Outer, send.OuterLocal = r.way.endpoint, r.way.careOf
 	}
 	if r.purpose == returnHome {
 		m.defend(false) // first: the home agent may ask for the address before this node has done anything else
 	}
 	m.emit(send)
-	m.report(signaling.Report{Kind: BindingUpdateSent, CareOf: r.careOf, Sequence: t.sequence, Lifetime: t.lifetime})
+	m.report(signaling.Report{Kind: BindingUpdateSent, CareOf: r.way.careOf, Sequence: t.sequence, Lifetime: t.lifetime})
 	if r.wait == 0 {
 		r.wait = m.firstWait()
 	} else {
@@ -198,7 +213,7 @@ func (m *Machine) transmit(now time.Time) {
 // afterUpdate is what follows a Binding Update out at once.
 func (m *Machine) afterUpdate(p purpose) {
 	switch {
-	case p == register && m.entry.held && m.entry.agent == m.agents.current:
+	case p == register && m.entry.held && m.entry.agent == m.agents.current && !m.upgrading():
 		m.bind(tunnelled)
 	case p == deregister:
 		m.unbind()
@@ -212,19 +227,20 @@ func (m *Machine) askFor(now time.Time, p purpose) time.Duration {
 		return 0
 	}
 	d := m.cfg.Lifetime
-	if !m.place.careOfUntil.IsZero() {
-		d = min(d, m.place.careOfUntil.Sub(now))
+	if !m.place.CareOfUntil.IsZero() {
+		d = min(d, m.place.CareOfUntil.Sub(now))
 	}
 	return max(d.Truncate(mh.LifetimeUnit), mh.LifetimeUnit)
 }
 
 // bindingUpdate encodes a Binding Update to the home agent: A and H set, the Alternate Care-of Address option always there
-// (section 11.7.1), authenticated.
+// (section 11.7.1), or over UDP its like, authenticated.
 func (m *Machine) bindingUpdate(now time.Time, r *request, t *transmission) ([]byte, error) {
 	bu := &mh.BindingUpdate{
 		Sequence: t.sequence, Acknowledge: true, HomeRegistration: true, LinkLocal: m.cfg.LinkLocalCompatible,
 		Lifetime: t.lifetime,
-		Options:  mh.Options{&mh.AlternateCareOf{Address: r.careOf}},
+		ForceUDP: r.way.udp(),
+		Options:  mh.Options{CareOfOption(r.way.careOf)},
 	}
 	bu.Options = append(bu.Options, m.cfg.Options...)
 	if m.cfg.Identifier != "" {
@@ -234,7 +250,7 @@ func (m *Machine) bindingUpdate(now time.Time, r *request, t *transmission) ([]b
 	var err error
 	if a := m.cfg.Association; a != nil {
 		t.timestamp = m.clock.Stamp(now)
-		payload, err = auth.Sign(bu, *a, r.careOf, m.cfg.HomeAddress, t.timestamp)
+		payload, err = auth.Sign(bu, *a, r.way.careOf, m.cfg.HomeAddress, t.timestamp)
 	} else {
 		payload, err = mh.Append(nil, bu)
 	}

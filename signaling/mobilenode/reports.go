@@ -34,6 +34,8 @@ const (
 	HomeAgentChanged    signaling.ReportKind = "home-agent-changed"
 	// HomeAddressDuplicate is of a home address that another node holds.
 	HomeAddressDuplicate signaling.ReportKind = "duplicate-home-address"
+	// TransportChanged is of a way to the home agent that does not work, before the next is tried.
+	TransportChanged signaling.ReportKind = "transport-changed"
 	// PrefixAdvertised is of an unsolicited Mobile Prefix Advertisement, which is not acted on.
 	PrefixAdvertised signaling.ReportKind = "mobile-prefix-advertisement"
 )

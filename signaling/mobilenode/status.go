@@ -46,6 +46,12 @@ type Status struct {
 	// HomeAddress, CareOf and HomeAgent may be invalid but for the first.
 	HomeAddress, CareOf, HomeAgent netip.Addr
 	Uplink                         string
+	// Transport is the one in use, Native or UDP; UDP is from CareOf, an address of the host's, to Endpoint.
+	Transport Transport
+	Endpoint  netip.AddrPort
+	// NATDetected says that the home agent saw a NAT, or may have, and Keepalive after which time its mapping is refreshed.
+	NATDetected bool
+	Keepalive   time.Duration
 	// Lifetime is what the home agent granted, Remaining what is left of it.
 	Lifetime, Remaining time.Duration
 	// Sequence is that of the last Binding Update.
@@ -60,10 +66,14 @@ type Status struct {
 // Status returns a snapshot at now.
 func (m *Machine) Status(now time.Time) Status {
 	s := Status{
-		State: m.state(now), HomeAddress: m.cfg.HomeAddress, CareOf: m.place.careOf, HomeAgent: m.agents.current,
-		Uplink: m.place.uplink, Sequence: m.sequence, RTT: m.rtt, LastError: m.lastError, Counters: m.counters,
+		State: m.state(now), HomeAddress: m.cfg.HomeAddress, CareOf: m.place.CareOf, HomeAgent: m.agents.current,
+		Uplink: m.place.Uplink, Endpoint: m.place.Endpoint, Sequence: m.sequence, RTT: m.rtt, LastError: m.lastError, Counters: m.counters,
+	}
+	if m.place.UDP() {
+		s.Transport = UDP
 	}
 	if m.entry.held {
+		s.Keepalive, s.NATDetected = m.entry.keepalive, m.entry.keepalive > 0
 		s.Lifetime = m.entry.lifetime
 		s.Remaining = max(m.entry.until.Sub(now), 0)
 	}
@@ -84,7 +94,7 @@ func (m *Machine) state(now time.Time) State {
 		return StateRefused
 	case m.place.home:
 		return StateReturningHome
-	case m.entry.held && m.entry.careOf == m.place.careOf && m.entry.agent == m.agents.current:
+	case m.entry.held && m.entry.way == m.place.way() && m.entry.agent == m.agents.current:
 		return StateRegistered
 	}
 	return StateRegistering

@@ -30,6 +30,17 @@ const (
 // firstWait is how long to wait for the acknowledgement of a first transmission (RFC 6275 section 11.8). Without a binding
 // the home agent may have to do duplicate address detection first, whatever the round trip is.
 func (m *Machine) firstWait() time.Duration {
+	wait := m.knownWait()
+	if u := m.uplinkOf(m.place.Uplink); u != nil {
+		wait = min(wait<<min(u.rounds, maxRounds), maxBindackTimeout)
+	}
+	return wait
+}
+
+// maxRounds is enough for minBindackTimeout to reach maxBindackTimeout.
+const maxRounds = 9
+
+func (m *Machine) knownWait() time.Duration {
 	switch {
 	case !m.entry.held || m.entry.doubtful:
 		return m.cfg.FirstRegistrationTimeout

@@ -16,44 +16,96 @@ type uplink struct {
 	signaling.Attachment
 	// suspectUntil is set while the home agent was found unreachable through it; zero otherwise.
 	suspectUntil time.Time
+	// router and prefix are the last that there were: as long as others do not come, the network is the same, and what did
+	// not work in it, failed, is not tried again after each move within it (RFC 5555 section 4.4.1). A network without IPv6
+	// in between changes nothing. rounds is how often all that there is has failed since the home agent answered last.
+	router netip.Addr
+	prefix netip.Prefix
+	failed PlaceKind
+	rounds int
 }
 
-// place is where the node is: on one uplink, at home or away.
+// offers says whether the host has the address on the uplink.
+func (u *uplink) offers(a netip.Addr) bool { return a.IsValid() && (u.Host == a || u.HostIPv4 == a) }
+
+// recognise forgets what did not work in another network.
+func (u *uplink) recognise() {
+	if !u.CareOf.IsValid() || !u.Router.IsValid() {
+		return
+	}
+	prefix, _ := u.CareOf.Prefix(64)
+	if u.router.IsValid() && (u.Router != u.router || prefix != u.prefix) {
+		u.failed, u.rounds = 0, 0
+	}
+	u.router, u.prefix = u.Router, prefix
+}
+
+// place is where the node is: on one uplink, at home or away. CareOf may be invalid at home.
 type place struct {
-	uplink string
-	// careOf may be invalid at home.
-	careOf      netip.Addr
-	careOfUntil time.Time
-	router      netip.Addr
-	home        bool
+	Place
+	home bool
 }
 
-func (p *place) valid() bool { return p.uplink != "" }
+func (p *place) valid() bool { return p.Uplink != "" }
+
+func (p *Place) way() way {
+	w := way{careOf: p.CareOf, endpoint: p.Endpoint}
+	if w.udp() {
+		w.link = p.Uplink
+	}
+	return w
+}
+
+// describe is for people.
+func (p *place) describe() string {
+	if p.UDP() {
+		return "over UDP from " + p.Endpoint.String()
+	}
+	return "natively"
+}
 
 // away says that the node can and has to register.
 func (p *place) away() bool { return p.valid() && !p.home }
 
 func (m *Machine) handleAttachment(a signaling.Attachment) {
 	a.OnLink = slices.Clone(a.OnLink)
-	for i := range m.uplinks {
-		u := &m.uplinks[i]
-		if u.Uplink != a.Uplink {
-			continue
-		}
-		if u.CareOf != a.CareOf {
+	u := m.uplinkOf(a.Uplink)
+	switch {
+	case u != nil:
+		before := u.Attachment
+		if u.Attachment = a; before.CareOf != a.CareOf || before.Host != a.Host || before.HostIPv4 != a.HostIPv4 {
 			u.suspectUntil = time.Time{}
 		}
-		u.Attachment = a
+		if w := m.entry.way; w.udp() && w.link == a.Uplink && !u.offers(w.careOf) {
+			// Should the same address come back, it need not be in the same network: private ones are everywhere.
+			m.entry.sent = way{}
+		}
+	case len(m.uplinks) < maxUplinks:
+		m.uplinks = append(m.uplinks, uplink{Attachment: a})
+		u = &m.uplinks[len(m.uplinks)-1]
+		if w := m.entry.way; w.udp() && u.offers(w.careOf) {
+			// A binding that was adopted was not made natively here, for a reason.
+			u.failed |= OverNative
+		}
+	default:
 		return
 	}
-	if len(m.uplinks) < maxUplinks {
-		m.uplinks = append(m.uplinks, uplink{Attachment: a})
-	}
+	u.recognise()
 }
 
-// atHome says whether the home prefix is on the link (RFC 6275 section 11.5.2).
+func (m *Machine) uplinkOf(name string) *uplink {
+	for i := range m.uplinks {
+		if m.uplinks[i].Uplink == name {
+			return &m.uplinks[i]
+		}
+	}
+	return nil
+}
+
+// atHome says whether the home prefix is on the link (RFC 6275 section 11.5.2). Coming home is native only: RFC 5555 section
+// 4.4.4 "does not support mobile nodes returning home while using IPv4".
 func (m *Machine) atHome(u *uplink) bool {
-	return m.cfg.HomePrefix.Bits() < 128 && !m.cfg.Prefix.IsValid() &&
+	return m.cfg.HomePrefix.Bits() < 128 && !m.cfg.Prefix.IsValid() && m.cfg.Transport != UDP &&
 		slices.ContainsFunc(u.OnLink, func(p netip.Prefix) bool { return p.Masked() == m.cfg.HomePrefix })
 }
 
@@ -63,7 +115,7 @@ func (m *Machine) choose() place {
 	var best *uplink
 	for i := range m.uplinks {
 		u := &m.uplinks[i]
-		if !u.CareOf.IsValid() && !m.atHome(u) {
+		if !m.atHome(u) && len(m.ways(u)) == 0 {
 			continue
 		}
 		if best == nil || m.better(u, best) {
@@ -73,7 +125,10 @@ func (m *Machine) choose() place {
 	if best == nil {
 		return place{}
 	}
-	return place{uplink: best.Uplink, careOf: best.CareOf, careOfUntil: best.CareOfUntil, router: best.Router, home: m.atHome(best)}
+	if m.atHome(best) {
+		return place{home: true, Place: Place{Uplink: best.Uplink, CareOf: best.CareOf, CareOfUntil: best.CareOfUntil, Router: best.Router}}
+	}
+	return place{Place: m.ways(best)[0]}
 }
 
 func (m *Machine) better(a, b *uplink) bool {
@@ -89,7 +144,7 @@ func (m *Machine) better(a, b *uplink) bool {
 	if x, y := m.atHome(a), m.atHome(b); x != y {
 		return x
 	}
-	return a.Uplink == m.place.uplink
+	return a.Uplink == m.place.Uplink
 }
 
 // move goes to the best place there is.
@@ -100,7 +155,7 @@ func (m *Machine) move(now time.Time) {
 		}
 	}
 	next, last := m.choose(), m.place
-	if last.home && (!next.home || next.uplink != last.uplink) {
+	if last.home && (!next.home || next.Uplink != last.Uplink) {
 		if m.bound.how == native {
 			m.report(signaling.Report{Kind: LeftHome})
 		}
@@ -112,11 +167,11 @@ func (m *Machine) move(now time.Time) {
 		m.request.stop()
 		m.agents.pause()
 		if last.valid() {
-			m.report(signaling.Report{Kind: Unattached, Link: last.uplink})
+			m.report(signaling.Report{Kind: Unattached, Link: last.Uplink})
 		}
-	case next.home && (!last.home || next.uplink != last.uplink):
+	case next.home && (!last.home || next.Uplink != last.Uplink):
 		m.arriveHome()
-	case next.router != m.bound.effect.Router && next.uplink == m.bound.effect.Link:
+	case next.Router != m.bound.effect.Router && next.Uplink == m.bound.effect.Link:
 		m.rebind()
 	}
 }
@@ -127,7 +182,7 @@ func (m *Machine) suspect(now time.Time) {
 		return
 	}
 	for i := range m.uplinks {
-		if u := &m.uplinks[i]; u.Uplink == m.place.uplink {
+		if u := &m.uplinks[i]; u.Uplink == m.place.Uplink {
 			u.suspectUntil = now.Add(suspicion)
 		}
 	}

@@ -64,8 +64,8 @@ func TestUnreachableHomeAgentTriesTheNextUplink(t *testing.T) {
 	// After a while the preferred one gets another chance.
 	b.now = b.now.Add(30 * time.Second)
 	b.do(signaling.Tick{})
-	if p := b.m.place; p.uplink != "eth0" {
-		t.Errorf("on %s after 30 s", p.uplink)
+	if p := b.m.place; p.Uplink != "eth0" {
+		t.Errorf("on %s after 30 s", p.Uplink)
 	}
 }
 
