@@ -6,14 +6,13 @@ import "net/netip"
 // Mobile said, or that there is none, after an Unbind. It is handed over with each of them.
 type HomePath struct {
 	Home netip.Addr
-	// CareOf is the tunnel's end here; invalid if there is no tunnel.
+	// CareOf is the tunnel's end here; invalid if there is no tunnel, or only one over UDP, whose ends no correspondent could be
+	// told of.
 	CareOf netip.Addr
 	Link   string
 	Router netip.Addr
 	// AtHome says that Home is at home, on Link.
 	AtHome bool
-	// UDP says that the tunnel is of datagrams (RFC 5555): CareOf is not an address to tell a correspondent of.
-	UDP bool
 }
 
 func (HomePath) event() {}

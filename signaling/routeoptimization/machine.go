@@ -176,10 +176,6 @@ func (m *Machine) Next() time.Time {
 }
 
 func (m *Machine) setPath(p signaling.HomePath) {
-	if p.UDP {
-		// Behind a NAT, or where native packets do not pass, no correspondent could reach the care-of address.
-		p = signaling.HomePath{Home: p.Home}
-	}
 	old := m.paths[p.Home]
 	if p.CareOf.IsValid() || p.AtHome {
 		m.paths[p.Home] = p
