@@ -194,6 +194,13 @@ func TestCacheAgreesWithModel(t *testing.T) {
 					Lifetime:  time.Duration(r.IntN(100)) * LifetimeUnit,
 					Since:     now,
 				}
+				switch r.IntN(3) {
+				case 0:
+					b.CareOf = netip.AddrFrom4([4]byte{192, 0, 2, byte(r.IntN(256))})
+					b.Port, b.Local = uint16(1+r.IntN(65535)), netip.AddrFrom4([4]byte{198, 51, 100, byte(r.IntN(5))})
+				case 1:
+					b.Port, b.Local = 4191, careOf(r.IntN(3))
+				}
 				b.Expires = now.Add(b.Lifetime)
 				for range r.IntN(4) - 1 {
 					b.Networks = append(b.Networks, netip.PrefixFrom(careOf(r.IntN(1000)), 64))

@@ -136,6 +136,9 @@ func TestMalformedDMIPv6Options(t *testing.T) {
 		{"information with coverage of 129 bits", "122a0300 00000000 81000000" + wireHome + wirePrefix},
 		{"ticket without expiry", "12060400 00001234"},
 		{"ticket of 85 octets", "12550400 00001234 69a42a40" + wireHome + wireSeal[:len(wireSeal)-2]},
+		{"UDP endpoint without address", "12060500 105f0000"},
+		{"UDP endpoint of 21 octets", "12150500 105f0000" + wireHome[:len(wireHome)-2]},
+		{"UDP endpoint of 23 octets", "12170500 105f0000" + wireHome + "00"},
 		{"ticket of 87 octets", "12570400 00001234 69a42a40" + wireHome + wireSeal + "00"},
 	} {
 		data := unhex(t, c.wire)
@@ -225,7 +228,11 @@ func TestDMIPv6MessagesFitTheSmallestMTU(t *testing.T) {
 	}
 	full = nil
 	for range 4 {
-		full = append(full, &mh.DHPInformation{Coverage: prefix, Address: home}, seal())
+		full = append(full, &mh.DHPInformation{Coverage: prefix, Address: home})
+		for range mh.MaxUDPEndpoints {
+			full = append(full, &mh.UDPEndpoint{Endpoint: netip.AddrPortFrom(home, 4191)})
+		}
+		full = append(full, seal())
 	}
 	if _, err := mh.Append(nil, dmipv6(append(full, &mh.MobileNodeIdentifier{Identifier: string(make([]byte, 254))})...)); err != nil {
 		t.Errorf("4 DHPs: %v", err)

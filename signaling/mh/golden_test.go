@@ -247,7 +247,7 @@ func unhex(t testing.TB, s string) []byte {
 	return b
 }
 
-var byValue = cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{})
+var byValue = cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{}, netip.AddrPort{})
 
 func TestGolden(t *testing.T) {
 	for _, g := range golden {
