@@ -66,6 +66,8 @@ type line struct {
 	Route   *routeChange   `json:"route,omitempty"`
 	Rule    *ruleChange    `json:"rule,omitempty"`
 
+	TunnelSource *tunnelSourceChange `json:"tunnel_source,omitempty"`
+
 	Undone uint64 `json:"undone,omitempty"`
 }
 
@@ -81,6 +83,8 @@ func (l *line) undoer() undoer {
 		return l.Route
 	case l.Rule != nil:
 		return l.Rule
+	case l.TunnelSource != nil:
+		return l.TunnelSource
 	}
 	return nil
 }
@@ -98,6 +102,8 @@ func lineOf(number uint64, u undoer) line {
 		l.Route = u
 	case *ruleChange:
 		l.Rule = u
+	case *tunnelSourceChange:
+		l.TunnelSource = u
 	}
 	return l
 }

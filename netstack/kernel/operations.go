@@ -193,6 +193,10 @@ func (c *routeChange) message() (*netlink.Route, error) {
 		return nil, err
 	}
 	m.LinkIndex = device.Attrs().Index
+	if c.Gateway.IsValid() {
+		// A link-local one is on the interface, and others are said to be.
+		m.Gw, m.Flags = c.Gateway.AsSlice(), unix.RTNH_F_ONLINK
+	}
 	return m, nil
 }
 

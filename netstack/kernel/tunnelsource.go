@@ -1,0 +1,125 @@
+package kernel
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+)
+
+// ErrNoSegmentRouting is what a kernel without segment routing (CONFIG_IPV6_SEG6_LWTUNNEL) is met with.
+var ErrNoSegmentRouting = errors.New("the kernel has no segment routing (CONFIG_IPV6_SEG6_LWTUNNEL)")
+
+// The generic netlink family SEG6, linux/seg6_genl.h.
+const (
+	segmentRoutingFamily  = "SEG6"
+	segmentRoutingVersion = 1
+
+	commandSetTunnelSource = 3
+	commandGetTunnelSource = 4
+
+	attributeDestination = 1
+)
+
+// TunnelSource is the source address of all packets that the network namespace's kernel encapsulates for segment routing
+// (`ip sr tunsrc show`); unspecified if the kernel chooses one of its own each time. It fails with ErrNoSegmentRouting.
+func TunnelSource() (netip.Addr, error) {
+	answers, err := segmentRouting(commandGetTunnelSource, 0)
+	if err != nil {
+		return netip.Addr{}, fmt.Errorf("source of encapsulated packets: %w", err)
+	}
+	for _, b := range answers {
+		attributes, err := nl.ParseRouteAttr(b[min(nl.SizeofGenlmsg, len(b)):])
+		if err != nil {
+			return netip.Addr{}, fmt.Errorf("source of encapsulated packets: %w", err)
+		}
+		for _, a := range attributes {
+			if address, ok := netip.AddrFromSlice(a.Value); ok && a.Attr.Type == attributeDestination {
+				return address, nil
+			}
+		}
+	}
+	return netip.Addr{}, errors.New("source of encapsulated packets: the kernel does not say")
+}
+
+func setTunnelSource(address netip.Addr) error {
+	_, err := segmentRouting(commandSetTunnelSource, unix.NLM_F_ACK, nl.NewRtAttr(attributeDestination, address.AsSlice()))
+	if err != nil {
+		return fmt.Errorf("set the source of encapsulated packets to %s (needs CAP_NET_ADMIN outside of user namespaces): %w", address, err)
+	}
+	return nil
+}
+
+func segmentRouting(command uint8, flags int, attributes ...*nl.RtAttr) ([][]byte, error) {
+	family, err := netlink.GenlFamilyGet(segmentRoutingFamily)
+	if errors.Is(err, unix.ENOENT) {
+		return nil, ErrNoSegmentRouting
+	}
+	if err != nil {
+		return nil, err
+	}
+	request := nl.NewNetlinkRequest(int(family.ID), flags)
+	request.AddData(&nl.Genlmsg{Command: command, Version: segmentRoutingVersion})
+	for _, a := range attributes {
+		request.AddData(a)
+	}
+	return request.Execute(unix.NETLINK_GENERIC, 0)
+}
+
+// SetTunnelSource sets what TunnelSource returns, which needs CAP_NET_ADMIN in the initial user namespace. If it is that
+// already nothing is changed and the Change is nil. Undoing sets the original one again unless somebody else has set a third
+// one. One that the journal has set before is taken over: its Change is undone then, without any effect, and the new one
+// goes back to what was there before the first.
+func (j *Journal) SetTunnelSource(address netip.Addr) (*Change, error) {
+	original, err := TunnelSource()
+	if err != nil {
+		return nil, err
+	}
+	if original == address {
+		return nil, nil
+	}
+	earlier := j.tunnelSource(original)
+	if earlier != nil {
+		original = earlier.undoer.(*tunnelSourceChange).Original
+	}
+	c, err := j.do(&tunnelSourceChange{original, address}, func() error { return setTunnelSource(address) })
+	if err != nil {
+		return nil, err
+	}
+	return c, earlier.Undo()
+}
+
+// tunnelSource finds the change that set the source address.
+func (j *Journal) tunnelSource(value netip.Addr) *Change {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	i := slices.IndexFunc(j.pending, func(c *Change) bool {
+		u, ok := c.undoer.(*tunnelSourceChange)
+		return ok && u.Value == value
+	})
+	if i < 0 {
+		return nil
+	}
+	return j.pending[i]
+}
+
+type tunnelSourceChange struct {
+	Original netip.Addr `json:"original"`
+	Value    netip.Addr `json:"value"`
+}
+
+func (c *tunnelSourceChange) undo() error {
+	value, err := TunnelSource()
+	if err != nil || value != c.Value {
+		return err
+	}
+	return setTunnelSource(c.Original)
+}
+
+func (c *tunnelSourceChange) String() string {
+	return fmt.Sprintf("source %s of encapsulated packets, was %s", c.Value, c.Original)
+}
