@@ -81,3 +81,28 @@ func TestBucket(t *testing.T) {
 		t.Error("a clock that went back gives tokens")
 	}
 }
+
+func TestDatagramsGetNoMoreThanTheyHave(t *testing.T) {
+	outer, local := netip.MustParseAddrPort("203.0.113.5:61234"), netip.MustParseAddr("192.0.2.1")
+	datagram := func(from netip.AddrPort, payload ...byte) *signaling.Received {
+		r := received(payload...)
+		r.Outer, r.OuterLocal, r.HomeAddress = from, local, netip.Addr{}
+		return r
+	}
+	unknown := append([]byte{59, 2, 77, 0, 0, 0, 0, 0}, make([]byte, 16)...)
+	s, ok := answer(t, datagram(outer, unknown...)).(signaling.Send)
+	if !ok || s.Outer != outer || s.OuterLocal != local || s.Destination != peer || len(s.Payload) > len(unknown) {
+		t.Errorf("answer %+v", s)
+	}
+	for name, r := range map[string]*signaling.Received{
+		"8 octets":      datagram(outer, 59, 0, 77, 0, 0, 0, 0, 0),
+		"16 octets":     datagram(outer, 59, 1, 77, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0),
+		"Payload Proto": datagram(outer, append([]byte{58, 5, 5, 0}, make([]byte, 44)...)...),
+		"port 0":        datagram(netip.AddrPortFrom(outer.Addr(), 0), unknown...),
+		"multicast":     datagram(netip.MustParseAddrPort("224.0.0.1:4191"), unknown...),
+	} {
+		if a := answer(t, r); a != nil {
+			t.Errorf("%s gets %+v", name, a)
+		}
+	}
+}
