@@ -3,7 +3,7 @@
 //
 // An Engine is the control side. It holds ports (links, by number), kedge's own addresses, routes and bindings, and
 // publishes them as one immutable state that workers read through an atomic pointer; a change copies only the path in
-// the table that it touches. A Worker is the packet side, one per goroutine. Worker.Process takes the packets that one
+// the table that it touches. Bindings of single addresses alone are changed in place. A Worker is the packet side, one per goroutine. Worker.Process takes the packets that one
 // port received and says where each goes: to ports, to the gVisor host, to signalling, or to neighbour discovery.
 // Packets that end anywhere else are dropped and counted under a reason.
 //
@@ -132,7 +132,7 @@ type Engine struct {
 	retired [counterCount]uint64
 }
 
-// state is what workers read. Everything in it is immutable.
+// state is what workers read. Everything in it is immutable, but for hosts.
 type state struct {
 	// generation is different in every state.
 	generation uint64
@@ -140,7 +140,8 @@ type state struct {
 	host       *Port
 	locals     *bart.Table[*local]
 	routes     *bart.Table[*route]
-	served     *bart.Table[*binding] // anchored or attached here
+	served     *bart.Table[*binding] // anchored or attached here, but for single addresses
+	hosts      *hosts                // those: the one part that changes in place
 	mobile     *bart.Table[*binding]
 	paths      *bart.Table[*path]
 	// optimizations is nil if there are none.
@@ -151,7 +152,7 @@ type state struct {
 	sources  *[256]netip.Addr
 	fallback netip.Addr
 	// anyMobile saves looking into an empty table.
-	anyMobile, anyPaths bool
+	anyMobile, anyPaths, anyServed bool
 }
 
 type local struct {
@@ -193,6 +194,7 @@ func New(options Options) *Engine {
 		locals:     new(bart.Table[*local]),
 		routes:     new(bart.Table[*route]),
 		served:     new(bart.Table[*binding]),
+		hosts:      &hosts{seed: e.flowSeed},
 		mobile:     new(bart.Table[*binding]),
 		paths:      new(bart.Table[*path]),
 		sources:    new([256]netip.Addr),

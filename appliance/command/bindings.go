@@ -20,18 +20,29 @@ func bindingsCommand() *cobra.Command {
 			return printJSON(c.OutOrStdout(), list)
 		}
 		w := tabwriter.NewWriter(c.OutOrStdout(), 0, 0, 2, ' ', 0)
-		fmt.Fprintln(w, "HOME\tCARE-OF ADDRESS\tSTATE\tLEFT\tSEQUENCE\tIDENTIFIER")
+		fmt.Fprintln(w, "HOME\tCARE-OF ADDRESS\tTRANSPORT\tSTATE\tLEFT\tSEQUENCE\tIDENTIFIER")
 		for _, b := range list {
 			home := b.Home.String()
 			if b.Home.IsSingleIP() {
 				home = b.Home.Addr().String()
 			}
-			fmt.Fprintf(w, "%s\t%v\t%s\t%v\t%d\t%s\n", home, b.CareOf, b.State, seconds(b.LifetimeSeconds), b.Sequence, b.Identifier)
+			fmt.Fprintf(w, "%s\t%v\t%s\t%s\t%v\t%d\t%s\n", home, b.CareOf, transport(b.Path), b.State, seconds(b.LifetimeSeconds), b.Sequence, b.Identifier)
 		}
 		return w.Flush()
 	})
 	c.AddCommand(removeBindingCommand())
 	return c
+}
+
+// transport names a transport, with the port of the other end where there is one.
+func transport(p control.Path) string {
+	switch {
+	case p.Endpoint.IsValid():
+		return fmt.Sprintf("%s port %d", p.Transport, p.Endpoint.Port())
+	case p.Transport == "":
+		return "-"
+	}
+	return p.Transport
 }
 
 func removeBindingCommand() *cobra.Command {

@@ -51,6 +51,9 @@ func printStatus(out io.Writer, s control.Status, now time.Time) error {
 		if m.CareOf.IsValid() {
 			fmt.Fprintf(w, "care-of address\t%v on %s\n", m.CareOf, m.Uplink)
 		}
+		if m.Endpoint.IsValid() {
+			fmt.Fprintf(w, "transport\t%s\n", datagrams(m.Path))
+		}
 		if m.LifetimeSeconds > 0 {
 			fmt.Fprintf(w, "binding\t%v left, sequence number %d\n", seconds(m.LifetimeSeconds), m.Sequence)
 		}
@@ -133,6 +136,18 @@ func printStatus(out io.Writer, s control.Status, now time.Time) error {
 		fmt.Fprintf(w, "%s\t%d\n", name, s.Counters[name])
 	}
 	return w.Flush()
+}
+
+// datagrams describes the UDP transport's path.
+func datagrams(p control.Path) string {
+	s := fmt.Sprintf("UDP from %v to %v", p.Local, p.Endpoint)
+	switch {
+	case p.NAT && p.KeepaliveSeconds > 0:
+		s += fmt.Sprintf(", through a NAT that is refreshed every %v", seconds(p.KeepaliveSeconds))
+	case p.NAT:
+		s += ", through a NAT"
+	}
+	return s
 }
 
 func seconds(s float64) time.Duration {

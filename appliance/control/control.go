@@ -86,6 +86,7 @@ type MobileNode struct {
 	Sequence        uint16     `json:"sequence"`
 	RTTMilliseconds float64    `json:"rtt_milliseconds,omitempty"`
 	LastError       string     `json:"last_error,omitempty"`
+	Path
 }
 
 // HomeAgent is the state of the home agent role.
@@ -142,7 +143,7 @@ type Proxy struct {
 // Link is one link of a node.
 type Link struct {
 	Name string `json:"name"`
-	// Kind is tun or ethernet.
+	// Kind is tun, ethernet or udp.
 	Kind string `json:"kind"`
 	Up   bool   `json:"up"`
 	// Absent says that there is no interface of that name; the node waits for it.
@@ -163,6 +164,19 @@ type Binding struct {
 	Sequence        uint16       `json:"sequence"`
 	Since           time.Time    `json:"since,omitzero"`
 	State           string       `json:"state"`
+	Path
+}
+
+// Path is how the other end of a binding is reached.
+type Path struct {
+	// Transport is native or udp; empty while there is no binding.
+	Transport string `json:"transport,omitempty"`
+	// Endpoint is the other end's address and port over UDP, Local this end's address.
+	Endpoint netip.AddrPort `json:"endpoint,omitzero"`
+	Local    netip.Addr     `json:"local,omitzero"`
+	// NAT says that there is one on the way; a mobile node refreshes its mapping each KeepaliveSeconds.
+	NAT              bool    `json:"nat,omitempty"`
+	KeepaliveSeconds float64 `json:"keepalive_seconds,omitempty"`
 }
 
 // Event is one entry of the event trace.

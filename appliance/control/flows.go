@@ -95,4 +95,5 @@ type Anchor struct {
 	Loss         float64      `json:"loss"`
 	Lifetime     float64      `json:"lifetime_seconds"`
 	TicketExpiry time.Time    `json:"ticket_expiry,omitzero"`
+	Path
 }

@@ -13,8 +13,11 @@ import (
 	"kedge/netstack/tun"
 )
 
-// tunnelOverhead is what an IPv6-in-IPv6 tunnel takes off a link's MTU.
-const tunnelOverhead = 40
+// tunnelOverhead is what an IPv6-in-IPv6 tunnel takes off a link's MTU, datagramOverhead what one of IPv6 in UDP and IPv6 does.
+const (
+	tunnelOverhead   = 40
+	datagramOverhead = 48
+)
 
 // device is the TUN device: how programs of the host reach a mobile node's home address, or how the host's kernel hands an
 // anchor the packets for its home prefixes. It is made again if somebody removes it.
@@ -53,7 +56,11 @@ func (d *device) steer() error {
 	}
 	d.changes = append(d.changes, up)
 	// The tunnel's MTU goes on the routes, not on the device: what comes out of the tunnel may be longer.
-	mtu := max(d.cfg.MTU-tunnelOverhead, 1280)
+	overhead := tunnelOverhead
+	if d.node.cfg.UDP != nil {
+		overhead = datagramOverhead
+	}
+	mtu := max(d.cfg.MTU-overhead, leastMTU)
 	if m := d.node.cfg.MobileNode; m != nil {
 		steering := kernel.Steering{
 			TUN: d.cfg.Name, Home: m.HomeAddress, Destinations: m.Destinations, MTU: mtu, Policy: kernelPolicy(d.node.cfg.DMIPv6),
@@ -71,6 +78,9 @@ func (d *device) steer() error {
 	if c := d.node.cfg.CorrespondentNode; c != nil {
 		made, err := kernel.Steering{TUN: d.cfg.Name, Home: c.Address, MTU: d.cfg.MTU}.Apply(journal)
 		d.changes = append(d.changes, made...)
+		return err
+	}
+	if err := d.ownBehindHost(); err != nil {
 		return err
 	}
 	for _, p := range served(d.node.cfg) {

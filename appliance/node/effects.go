@@ -53,11 +53,15 @@ func (n *Node) carryOut(now time.Time, effect signaling.Effect) {
 			n.event(now, signaling.Received{Source: e.Source, Destination: e.Destination, Payload: e.Payload})
 			return
 		}
+		if e.Outer.IsValid() {
+			n.sendDatagram(e)
+			return
+		}
 		n.outlet.send(func(p *packet.Packet) { mobilityPacket(p, e) }, n.route(e.Tunnel, e.Link, e.Router))
 	case signaling.SendICMP:
 		n.outlet.send(func(p *packet.Packet) { discoveryPacket(p, e) }, n.route(e.Tunnel, e.Link, e.Router))
 	case signaling.SendEcho:
-		n.outlet.send(func(p *packet.Packet) { echoPacket(p, e) }, n.route(netip.Addr{}, e.Link, e.Router))
+		n.outlet.send(func(p *packet.Packet) { echoPacket(p, e) }, n.route(e.Tunnel, e.Link, e.Router))
 	case signaling.SendParameterProblem:
 		n.outlet.send(func(p *packet.Packet) { parameterProblem(p, e) }, route{})
 	case signaling.Bind:
@@ -139,10 +143,18 @@ func (n *Node) isHome(p netip.Prefix) bool {
 }
 
 func (n *Node) bind(now time.Time, b signaling.Bind) {
-	t := forwarding.Tunnel{Local: b.Local, Remote: b.Remote, Native: b.Native}
+	t := forwarding.Tunnel{Local: b.Local, Remote: b.Remote, RemotePort: b.RemotePort, Native: b.Native}
 	// At home the routes know which destinations are neighbours; away everything goes by the uplink's router.
 	if l := n.link(b.Link); l != nil && !b.Native {
 		t.Via, t.Port, t.NextHop = true, l.id, b.Router
+	}
+	if b.RemotePort != 0 {
+		d := n.datagramsOf(b.Link)
+		if d == nil {
+			n.log.Error("binding not made", "home", b.Home, "error", "there is no UDP transport")
+			return
+		}
+		t.Via, t.Port, t.NextHop = true, d.id, netip.Addr{}
 	}
 	bind := n.engine.BindAnchored
 	if b.Mobile {
@@ -217,6 +229,13 @@ func (n *Node) route(tunnel netip.Addr, link string, router netip.Addr) route {
 	return r
 }
 
+// sendDatagram sends a message in a datagram.
+func (n *Node) sendDatagram(s signaling.Send) {
+	if d := n.datagramsOf(s.Link); d != nil {
+		n.outlet.send(func(p *packet.Packet) { mobilityPacket(p, s) }, route{datagram: true, port: d.id, local: s.OuterLocal, peer: s.Outer})
+	}
+}
+
 // report adds to the trace and, for people, to the log.
 func (n *Node) report(now time.Time, r signaling.Report) {
 	n.trace.Add(control.Event{
@@ -258,13 +277,18 @@ func (n *Node) signal(s *forwarding.Signal, _ time.Time) {
 	if l := n.linkOf(s.In); l != nil {
 		link = l.cfg.Interface
 	}
+	for _, d := range n.datagrams {
+		if d.id == s.In {
+			link = d.uplink
+		}
+	}
 	payload := append([]byte(nil), s.Payload()...)
 	var event signaling.Event
 	switch s.Kind {
 	case forwarding.MobilityHeader:
 		event = signaling.Received{
 			Source: s.Source, Destination: s.Destination, HomeAddress: s.HomeAddress, RoutingHome: s.RoutingHome,
-			Payload: payload, Link: link, Tunneled: s.Tunneled,
+			Outer: s.Outer, OuterLocal: s.OuterLocal, Payload: payload, Link: link, Tunneled: s.Tunneled,
 		}
 	case forwarding.EchoReply:
 		event = signaling.EchoReply{

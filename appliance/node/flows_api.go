@@ -124,7 +124,7 @@ func showAnchor(a *dmipv6.Anchor) control.Anchor {
 	c := control.Anchor{
 		Address: a.Address, Proxy: a.Proxy, Prefix: a.Prefix, Use: "translation", State: string(a.Registration.State),
 		CareOf: a.Registration.CareOf, Uplink: a.Registration.Uplink, RoundTrip: -1, Loss: a.Loss,
-		Lifetime: a.Registration.Remaining.Seconds(), TicketExpiry: a.TicketExpiry,
+		Lifetime: a.Registration.Remaining.Seconds(), TicketExpiry: a.TicketExpiry, Path: pathOf(a.Registration),
 	}
 	if a.Host {
 		c.Use = "host"

@@ -259,7 +259,7 @@ func (l *link) carryOut(now time.Time, effect movement.Effect) {
 		l.ask(func(t *neighbor.Table) neighbor.Output { return t.Verify(now, e.Router) })
 	case movement.Attach:
 		l.readvertise(now)
-		l.node.event(now, e.Attachment)
+		l.node.attach(now, e.Attachment)
 	case movement.Report:
 		l.node.report(now, e.Report)
 	default:

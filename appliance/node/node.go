@@ -38,6 +38,8 @@ const (
 	linkMTU = 1500
 	// longestMTU bounds what routers may advertise.
 	longestMTU = 65535
+	// leastMTU is that of IPv6 links (RFC 8200 section 5).
+	leastMTU = 1280
 )
 
 // errGone is the TUN link's error for a device that was removed.
@@ -70,7 +72,10 @@ type Node struct {
 	links  []*link
 	// accessLinks are a MAAR's to its mobile nodes.
 	accessLinks []*accessLink
-	device      *device
+	// uplinks and datagrams are those of the UDP transport.
+	uplinks   []*uplink
+	datagrams []*datagrams
+	device    *device
 
 	// events are those that the role's machine has yet to be handed; busy says that it is being handed some.
 	events []signaling.Event
@@ -91,7 +96,9 @@ func Run(ctx context.Context, cfg *config.Config, log *slog.Logger) (err error) 
 	n := &Node{
 		cfg: cfg, log: log, started: time.Now(),
 		loop: newLoop(), ports: new(ports), trace: control.NewTrace(rememberedEvents),
-		engine: forwarding.New(forwarding.Options{Anchor: anchors(cfg), AwaitBindings: previousCareOfTime(cfg) > 0}),
+		engine: forwarding.New(forwarding.Options{
+			Anchor: anchors(cfg), AwaitBindings: previousCareOfTime(cfg) > 0, ForwardByHost: cfg.TUN != nil && cfg.TUN.ForwardByHost,
+		}),
 	}
 	n.outlet = newOutlet(n.engine, n.ports, n)
 	if err := n.openJournal(); err != nil {
@@ -153,6 +160,9 @@ func Run(ctx context.Context, cfg *config.Config, log *slog.Logger) (err error) 
 	}
 	for _, l := range n.accessLinks {
 		run("link "+l.cfg.Interface, l.run)
+	}
+	for _, d := range n.datagrams {
+		run(d.name(), d.run)
 	}
 	run("control API", func(ctx context.Context) error { return control.Serve(ctx, listener, n) })
 	run("link events", n.watch)

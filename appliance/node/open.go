@@ -61,6 +61,12 @@ func (n *Node) openLinks(secret []byte) error {
 	}
 	for _, c := range n.cfg.Links {
 		id++
+		if n.cfg.UDP != nil && n.cfg.MobileNode != nil {
+			n.uplinks = append(n.uplinks, &uplink{node: n, cfg: c})
+		}
+		if !c.Native {
+			continue
+		}
 		if c.Access {
 			l, err := newAccessLink(n, c, id)
 			if err != nil {
@@ -75,6 +81,10 @@ func (n *Node) openLinks(secret []byte) error {
 		}
 		n.links = append(n.links, l)
 	}
+	if err := n.openDatagrams(id); err != nil {
+		return err
+	}
+	n.routes()
 	return nil
 }
 
@@ -89,6 +99,9 @@ func (n *Node) closeLinks() {
 	for _, l := range n.accessLinks {
 		l.eth.Close()
 	}
+	for _, d := range n.datagrams {
+		d.link.Close()
+	}
 }
 
 // watch tells links what the host kernel says of their interfaces.
@@ -99,6 +112,9 @@ func (n *Node) watch(ctx context.Context) error {
 	}
 	for _, l := range n.accessLinks {
 		names = append(names, l.cfg.Interface)
+	}
+	for _, u := range n.uplinks {
+		names = append(names, u.cfg.Interface)
 	}
 	if n.device != nil {
 		names = append(names, n.device.cfg.Name)
@@ -118,6 +134,11 @@ func (n *Node) watch(ctx context.Context) error {
 			}
 			if l := n.access(e.Link.Name); l != nil {
 				l.kernelEvent(now, e)
+			}
+			for _, u := range n.uplinks {
+				if u.cfg.Interface == e.Link.Name {
+					u.kernelEvent(now, e)
+				}
 			}
 		})
 	})
@@ -143,7 +164,7 @@ func (n *Node) linkOf(id forwarding.PortID) *link {
 }
 
 // routes gives the engine the default route of the link on which a mobile node is at home, else of the most preferred link
-// that has a router.
+// that has a router, or for an anchor behind its host that of the TUN device.
 func (n *Node) routes() {
 	var best *link
 	for _, l := range n.links {
@@ -154,6 +175,12 @@ func (n *Node) routes() {
 		}
 	}
 	everywhere := netip.PrefixFrom(netip.IPv6Unspecified(), 0)
+	if best == nil && len(behindHost(n.cfg)) > 0 {
+		if err := n.engine.SetRoute(everywhere, n.device.id, netip.Addr{}); err != nil {
+			n.log.Error("default route", "device", n.device.cfg.Name, "error", err)
+		}
+		return
+	}
 	if best == nil {
 		n.engine.RemoveRoute(everywhere)
 		return

@@ -36,6 +36,8 @@ func (o *outlet) send(fill func(*packet.Packet), via route) {
 	switch {
 	case via.tunnel.IsValid():
 		r = o.worker.OutputTunnel(now, via.tunnel, o.one[:])
+	case via.datagram:
+		r = o.worker.OutputDatagram(now, via.port, via.local, via.peer, o.one[:])
 	case via.fixed:
 		r = o.worker.OutputVia(now, via.port, via.router, o.one[:])
 	default:
@@ -91,11 +93,15 @@ func (o *outlet) early(e forwarding.Early) {
 	o.hand(o.worker.Reassembled(now, e.In, e.OuterSource, e.OuterDestination, e.OuterTrafficClass, e.Packet), now)
 }
 
-// route is how a packet of the node's own leaves: through the tunnel of a home address, by a port and the next hop there,
-// or as the routes say.
+// route is how a packet of the node's own leaves: through the tunnel of a home address, by a port and the next hop there, in
+// a datagram, or as the routes say.
 type route struct {
 	tunnel netip.Addr
 	fixed  bool
 	port   forwarding.PortID
 	router netip.Addr
+	// datagram says that it leaves in one from local to peer, by port.
+	datagram bool
+	local    netip.Addr
+	peer     netip.AddrPort
 }

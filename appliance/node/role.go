@@ -46,6 +46,7 @@ var operators = map[signaling.ReportKind]bool{
 	mobilenode.LeftHome:             true,
 	mobilenode.Deregistered:         true,
 	mobilenode.Unattached:           true,
+	mobilenode.TransportChanged:     true,
 	mobilenode.ClockAdjusted:        true,
 	mobilenode.HomeAgentDiscovered:  true,
 	mobilenode.HomeAgentNotFound:    true,

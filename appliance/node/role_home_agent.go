@@ -16,6 +16,7 @@ import (
 	"kedge/signaling/directory"
 	"kedge/signaling/homeagent"
 	"kedge/signaling/mh"
+	"kedge/signaling/mobilenode"
 )
 
 // homeAgent is the home agent role, with its directory of Distributed Home-Proxies.
@@ -35,6 +36,9 @@ func newHomeAgent(c *config.Config) (role, error) {
 		RefreshAdvice: h.RefreshAdvice, MaxBindings: h.MaxBindings, MaxBindingsPerNode: h.MaxBindingsPerMobileNode,
 		AllowAnyMobileNode: h.AllowAnyMobileNode, AllowUnauthenticated: h.AllowUnauthenticated,
 		Associations: map[uint32]auth.Association{},
+	}
+	if c.UDP != nil {
+		settings.NATRefresh = c.UDP.NATRefresh
 	}
 	for _, p := range h.HomePrefixes {
 		settings.HomePrefixes = append(settings.HomePrefixes, homeagent.HomePrefix{Prefix: p})
@@ -80,7 +84,7 @@ func directoryOf(c *config.Config, associations map[uint32]auth.Association) dir
 		}
 	}
 	for _, p := range c.HomeAgent.Proxies {
-		d.Proxies = append(d.Proxies, directory.Proxy{Address: p.Address, SPI: p.SPI, Coverage: p.Coverage})
+		d.Proxies = append(d.Proxies, directory.Proxy{Address: p.Address, SPI: p.SPI, Coverage: p.Coverage, Endpoints: p.Endpoints})
 	}
 	return d
 }
@@ -166,7 +170,10 @@ func anchored(bindings []homeagent.Info) []control.Binding {
 	for _, b := range bindings {
 		c := control.Binding{
 			CareOf: b.CareOf, Identifier: b.Identifier, LifetimeSeconds: b.Left.Seconds(),
-			Sequence: b.Sequence, Since: b.Since, State: "registered",
+			Sequence: b.Sequence, Since: b.Since, State: "registered", Path: control.Path{Transport: mobilenode.Native.String()},
+		}
+		if b.Port != 0 {
+			c.Path = control.Path{Transport: mobilenode.UDP.String(), Endpoint: netip.AddrPortFrom(b.CareOf, b.Port), Local: b.Local}
 		}
 		for _, p := range append([]netip.Prefix{netip.PrefixFrom(b.Home, 128)}, b.Networks...) {
 			c.Home = p

@@ -35,6 +35,9 @@ func newHomeProxy(c *config.Config) (role, error) {
 		MaxBindings: h.MaxBindings, MaxBindingsPerNode: h.MaxBindingsPerMobileNode, Anycast: h.Anycast,
 		Associations: map[uint32]auth.Association{},
 	}
+	if c.UDP != nil {
+		settings.Endpoints, settings.NATRefresh = c.UDP.Advertise, c.UDP.NATRefresh
+	}
 	for _, p := range h.Pools {
 		settings.Pools = append(settings.Pools, homeproxy.Pool{Prefix: p.Prefix, Lend: p.Lend})
 	}

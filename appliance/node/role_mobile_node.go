@@ -40,6 +40,7 @@ func newMobileNode(c *config.Config) (*mobileNode, error) {
 	settings := mobilenode.Config{
 		HomeAddress: m.HomeAddress, HomePrefix: m.HomePrefix, HomeAgent: m.HomeAgent, Identifier: m.Identifier,
 		Lifetime: m.Lifetime, AllowUnauthenticated: m.AllowUnauthenticated, Random: random16,
+		Transport: transports[m.Transport], Endpoints: m.HomeAgentEndpoints,
 	}
 	if m.SPI != 0 {
 		a := association(c.SecurityAssociations[m.SPI], m.Identifier)
@@ -68,6 +69,10 @@ func newMobileNode(c *config.Config) (*mobileNode, error) {
 	return role, nil
 }
 
+var transports = map[config.Transport]mobilenode.Transport{
+	config.Native: mobilenode.Native, config.UDPTransport: mobilenode.UDP, config.Auto: mobilenode.Auto,
+}
+
 func random16() uint16 {
 	var b [2]byte
 	rand.Read(b[:])
@@ -82,10 +87,12 @@ func dmipv6Of(c *config.Config, a *auth.Association, leases *store.Store) dmipv6
 		AllowUnauthenticated: c.MobileNode.AllowUnauthenticated, Profiles: profiles,
 		UseHomeAgent: d.UseHomeAgent, Anycast: d.Anycast, Lifetime: d.Lifetime, HoldTime: d.HoldTime, IdleTime: d.IdleTime,
 		GracefulTime: d.GracefulTime, HeartbeatInterval: d.Heartbeat, Hints: d.SourceHints, MaxAnchors: d.MaxAnchors,
-		Store: leases, Random: random16,
+		Transport: transports[d.Transport], Store: leases, Random: random16,
 	}
 	for _, p := range d.Proxies {
-		settings.Proxies = append(settings.Proxies, dmipv6.Proxy{Address: p.Address, Coverage: p.Coverage, Preference: p.Preference})
+		settings.Proxies = append(settings.Proxies, dmipv6.Proxy{
+			Address: p.Address, Coverage: p.Coverage, Preference: p.Preference, Transport: transports[p.Transport], Endpoints: p.Endpoints,
+		})
 	}
 	return settings
 }
@@ -121,7 +128,10 @@ func (m *mobileNode) tell(now time.Time, effects []signaling.Effect) []signaling
 		switch e := e.(type) {
 		case signaling.Bind:
 			if e.Mobile {
-				path := signaling.HomePath{Home: e.Home.Addr(), CareOf: e.Local, Link: e.Link, Router: e.Router, AtHome: e.Native}
+				path := signaling.HomePath{Home: e.Home.Addr()}
+				if e.RemotePort == 0 { // route optimisation is native only
+					path = signaling.HomePath{Home: e.Home.Addr(), CareOf: e.Local, Link: e.Link, Router: e.Router, AtHome: e.Native}
+				}
 				effects = append(effects, m.optimization.Handle(now, path)...)
 			}
 		case signaling.Unbind:
@@ -156,7 +166,7 @@ func (m *mobileNode) anchored(now time.Time) bool {
 // register is what flows has to know of the home address.
 func (m *mobileNode) register(now time.Time) signaling.HomeRegistration {
 	t := m.home.Status(now)
-	r := signaling.HomeRegistration{HomeAgent: t.HomeAgent, CareOf: t.CareOf, Uplink: t.Uplink, RoundTrip: t.RTT}
+	r := signaling.HomeRegistration{HomeAgent: t.HomeAgent, CareOf: t.CareOf, Uplink: t.Uplink, Endpoint: t.Endpoint, RoundTrip: t.RTT}
 	switch t.State {
 	case mobilenode.StateRegistered:
 		r.Registered = true
@@ -211,6 +221,7 @@ func (m *mobileNode) show(now time.Time, s *control.Status) (reason string) {
 	s.MobileNode = &control.MobileNode{
 		State: string(t.State), HomeAddress: t.HomeAddress, CareOf: t.CareOf, Uplink: t.Uplink, HomeAgent: t.HomeAgent,
 		LifetimeSeconds: t.Remaining.Seconds(), Sequence: t.Sequence, RTTMilliseconds: t.RTT.Seconds() * 1000, LastError: t.LastError,
+		Path: pathOf(t),
 	}
 	addCounters(s.Counters, "mobile-node", t.Counters)
 	if m.flows != nil {
@@ -229,12 +240,24 @@ func (m *mobileNode) show(now time.Time, s *control.Status) (reason string) {
 	return string(t.State)
 }
 
+// pathOf is how a mobile node reaches an anchor.
+func pathOf(s mobilenode.Status) control.Path {
+	if !s.CareOf.IsValid() {
+		return control.Path{}
+	}
+	p := control.Path{Transport: s.Transport.String(), Endpoint: s.Endpoint, NAT: s.NATDetected, KeepaliveSeconds: s.Keepalive.Seconds()}
+	if s.Endpoint.IsValid() {
+		p.Local = s.CareOf
+	}
+	return p
+}
+
 func (m *mobileNode) bindings(now time.Time) []control.Binding {
 	list := []control.Binding{}
 	if t := m.home.Status(now); t.Remaining > 0 {
 		list = append(list, control.Binding{
 			Home: netip.PrefixFrom(t.HomeAddress, 128), CareOf: t.CareOf, Peer: t.HomeAgent,
-			LifetimeSeconds: t.Remaining.Seconds(), Sequence: t.Sequence, State: string(t.State),
+			LifetimeSeconds: t.Remaining.Seconds(), Sequence: t.Sequence, State: string(t.State), Path: pathOf(t),
 		})
 	}
 	if m.flows == nil {
@@ -243,7 +266,7 @@ func (m *mobileNode) bindings(now time.Time) []control.Binding {
 	for _, a := range m.flows.Anchors(now) {
 		list = append(list, control.Binding{
 			Home: a.Prefix, CareOf: a.Registration.CareOf, Peer: a.Proxy, LifetimeSeconds: a.Registration.Remaining.Seconds(),
-			Sequence: a.Registration.Sequence, State: string(a.Registration.State),
+			Sequence: a.Registration.Sequence, State: string(a.Registration.State), Path: pathOf(a.Registration),
 		})
 	}
 	slices.SortStableFunc(list, func(a, b control.Binding) int { return a.Home.Compare(b.Home) })

@@ -57,6 +57,10 @@ func (n *Node) status(now time.Time) control.Status {
 		}
 		addCounters(s.Counters, "link-"+l.cfg.Interface, l.eth.Counters())
 	}
+	for _, d := range n.datagrams {
+		s.Links = append(s.Links, d.show())
+		addCounters(s.Counters, "link-"+d.name(), d.link.Counters())
+	}
 	s.Healthy = s.Reason == ""
 	return s
 }
