@@ -148,7 +148,7 @@ func parseRecord(key, b []byte) (l lease, err error) {
 		}
 		for range n {
 			e := netip.AddrPortFrom(netip.AddrFrom16([16]byte(b)).Unmap(), binary.BigEndian.Uint16(b[16:]))
-			if b = b[recordEndpoint:]; !usable(e) {
+			if b = b[recordEndpoint:]; !mh.UDPReachable(e) {
 				return l, errRecord
 			}
 			l.endpoints = append(l.endpoints, e)

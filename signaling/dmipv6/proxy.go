@@ -115,7 +115,7 @@ func (m *Machine) learnEndpoints(now time.Time, o *mh.DHPInformation, options mh
 		if _, next := x.(*mh.DHPInformation); next {
 			break
 		}
-		if e, ok := x.(*mh.UDPEndpoint); ok && usable(e.Endpoint) && len(list) < mh.MaxUDPEndpoints {
+		if e, ok := x.(*mh.UDPEndpoint); ok && mh.UDPReachable(e.Endpoint) && len(list) < mh.MaxUDPEndpoints {
 			list = append(list, e.Endpoint)
 		}
 	}
@@ -129,11 +129,6 @@ func (m *Machine) learnEndpoints(now time.Time, o *mh.DHPInformation, options mh
 			m.take(now, a, a.machine.Reach(now, p.reachedBy()))
 		}
 	}
-}
-
-// usable says whether datagrams may be sent to an endpoint.
-func usable(e netip.AddrPort) bool {
-	return e.Addr().IsGlobalUnicast() && !e.Addr().Is4In6() && e.Port() != 0
 }
 
 // association is what is shared with the DHP at now; nil if nothing is.

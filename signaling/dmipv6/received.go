@@ -85,7 +85,7 @@ func (m *Machine) handleICMP(now time.Time, r *signaling.ReceivedICMP) {
 	}
 	p := quoted.Parse(r.Payload[8:])
 	for _, a := range slices.Clone(m.anchors) {
-		if a.proxy.address == p.Destination || a.proxy.address == r.Source && a.prefix.Contains(r.Destination) {
+		if a.proxy.address == p.Destination || a.prefix.Contains(r.Destination) {
 			m.drive(now, a, *r)
 		}
 	}

@@ -184,7 +184,7 @@ func (m *Machine) registered(now time.Time, ba *mh.BindingAcknowledgement, t *tr
 	}
 	m.entry.refreshAt = t.at.Add(refreshAfter(granted, advice, m.entry.keepalive))
 	if u := m.uplinkOf(m.request.uplink); u != nil {
-		u.rounds = 0
+		u.answered(m.place.Kind())
 	}
 	m.request.stop()
 	m.refusal = refusal{}

@@ -164,7 +164,10 @@ func (b *bench) answer(send signaling.Send, bu *mh.BindingUpdate, change ...func
 		f(ba)
 	}
 	careOf := auth.CareOf(bu.Options, send.Source)
-	r := signaling.Received{Source: send.Destination, Destination: send.Source, Link: send.Link}
+	r := signaling.Received{Source: send.Destination, Destination: send.Source, Link: send.Link, Outer: send.Outer, OuterLocal: send.OuterLocal}
+	if o, ok := mh.Find[*mh.IPv4CareOfAddress](bu.Options); ok {
+		careOf = o.Address
+	}
 	if send.HomeAddress.IsValid() {
 		r.RoutingHome = home
 	}

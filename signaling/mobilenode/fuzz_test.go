@@ -25,6 +25,7 @@ func FuzzHandle(f *testing.F) {
 		f.Add(b, uint8(0), true)
 		f.Add(b, uint8(1), true)
 		f.Add(b, uint8(3), true)
+		f.Add(b, uint8(5), true)
 	}
 	for _, m := range []discovery.Message{
 		&discovery.HomeAgentAddressReply{Identifier: 41, Addresses: []netip.Addr{agent}}, &discovery.MobilePrefixAdvertisement{},
@@ -36,6 +37,7 @@ func FuzzHandle(f *testing.F) {
 		f.Add(b, uint8(4), false)
 		f.Add(b, uint8(1), false)
 	}
+	f.Add(icmp(1, 5, agent, ipv6(6, home, careOfB, nil)).Payload, uint8(5), false)
 	f.Add(icmp(1, 5, agent, ipv6(41, careOfA, agent, ipv6(6, home, careOfB, nil))).Payload, uint8(1), false)
 	f.Fuzz(func(t *testing.T, payload []byte, situation uint8, mobility bool) {
 		b := newBench(t)
@@ -52,6 +54,9 @@ func FuzzHandle(f *testing.F) {
 		case 4:
 			b = newBench(t, discovering)
 			b.do(attachment(careOfA))
+		case 5:
+			b = newBench(t, over(Auto))
+			b.accept(b.do(hosted(netip.Addr{}, netip.Addr{}, hostIPv4A)), nat(0))
 		}
 		b.now = b.now.Add(5 * time.Second)
 		before := b.state()
@@ -61,9 +66,17 @@ func FuzzHandle(f *testing.F) {
 			if len(payload) >= 6 {
 				mh.SetChecksum(payload, agent, home)
 			}
-			out = b.do(signaling.Received{Source: agent, Destination: careOfA, RoutingHome: home, Payload: payload})
+			r := signaling.Received{Source: agent, Destination: careOfA, RoutingHome: home, Payload: payload}
+			if situation%6 == 5 {
+				r.Destination, r.RoutingHome, r.Outer = home, netip.Addr{}, endpoint4
+			}
+			out = b.do(r)
 		} else {
-			out = b.do(signaling.ReceivedICMP{Source: agent, Destination: careOfA, RoutingHome: home, Payload: payload})
+			r := signaling.ReceivedICMP{Source: agent, Destination: careOfA, RoutingHome: home, Payload: payload}
+			if situation%6 == 5 {
+				r.Destination, r.RoutingHome = home, netip.Addr{}
+			}
+			out = b.do(r)
 		}
 		for _, e := range out {
 			switch e.(type) {

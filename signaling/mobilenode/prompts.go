@@ -142,11 +142,11 @@ func (m *Machine) handleICMPError(now time.Time, r *signaling.ReceivedICMP) {
 	m.counters.Ignored++
 }
 
-// unboundError takes an error that an anchor without a binding sends back by the datagrams' way: it quotes what came out of
-// them, a packet from the home address, which it is for.
+// unboundError takes an error that an anchor without a binding sends back by the datagrams' way, from whichever of its
+// addresses: it quotes what came out of them, a packet from the home address, which it is for.
 func (m *Machine) unboundError(now time.Time, r *signaling.ReceivedICMP, q *quoted.Packet) bool {
 	if m.bound.how != tunnelled || !m.bound.way.udp() || r.Payload[0] != icmpUnreachable || r.Payload[1] != codePolicy ||
-		r.Source != m.agents.current || r.Destination != q.Source || !m.home.Contains(q.Source) {
+		r.Destination != q.Source || !m.home.Contains(q.Source) {
 		return false
 	}
 	if m.prompt(now, true) {

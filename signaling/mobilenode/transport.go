@@ -178,11 +178,11 @@ func (m *Machine) fallBack(now time.Time, why string) {
 }
 
 // udpRefused takes in that the home agent does not agree to UDP encapsulation. RFC 5555 section 4.4.2 has the node then "MAY
-// resend" without flag F: what is left without it here is the native way, if there is one.
+// resend" without flag F: what is left without it here is the native way, if there is one, even if that has failed before.
 func (m *Machine) udpRefused(now time.Time) {
 	const why = "the home agent does not agree to UDP encapsulation (RFC 5555 status 144)"
 	u := m.uplinkOf(m.place.Uplink)
-	if m.request.purpose != register || u == nil || len(Places(m.cfg.Transport, nil, &u.Attachment)) == 0 || u.failed&OverNative != 0 {
+	if m.request.purpose != register || u == nil || len(Places(m.cfg.Transport, nil, &u.Attachment)) == 0 {
 		m.refusedFor(now, mh.StatusIDMismatch, why)
 		return
 	}

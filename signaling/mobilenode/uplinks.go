@@ -18,11 +18,23 @@ type uplink struct {
 	suspectUntil time.Time
 	// router and prefix are the last that there were: as long as others do not come, the network is the same, and what did
 	// not work in it, failed, is not tried again after each move within it (RFC 5555 section 4.4.1). A network without IPv6
-	// in between changes nothing. rounds is how often all that there is has failed since the home agent answered last.
+	// in between changes nothing.
 	router netip.Addr
 	prefix netip.Prefix
 	failed PlaceKind
+	// worked is what the home agent answered by last, and rounds how often all that there is has failed since.
+	worked PlaceKind
 	rounds int
+}
+
+// answered takes in that the home agent has answered by a way. If it had before by one that failed since, or nothing had
+// worked, it was rather the home agent that was away: what failed gets another chance.
+func (u *uplink) answered(by PlaceKind) {
+	if u.rounds > 0 {
+		u.failed = 0
+	}
+	u.failed &^= u.worked | by
+	u.worked, u.rounds = by, 0
 }
 
 // offers says whether the host has the address on the uplink.
@@ -35,7 +47,7 @@ func (u *uplink) recognise() {
 	}
 	prefix, _ := u.CareOf.Prefix(64)
 	if u.router.IsValid() && (u.Router != u.router || prefix != u.prefix) {
-		u.failed, u.rounds = 0, 0
+		u.failed, u.worked, u.rounds = 0, 0, 0
 	}
 	u.router, u.prefix = u.Router, prefix
 }

@@ -1,0 +1,623 @@
+package mobilenode
+
+import (
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"kedge/signaling"
+	"kedge/signaling/auth"
+	"kedge/signaling/mh"
+)
+
+var (
+	hostA     = netip.MustParseAddr("2001:db8:a::5")
+	hostIPv4A = netip.MustParseAddr("192.168.1.5")
+	hostIPv4B = netip.MustParseAddr("10.0.0.7")
+	endpoint6 = netip.MustParseAddrPort("[2001:db8:1::4191]:4191")
+	endpoint4 = netip.MustParseAddrPort("198.51.100.1:4191")
+)
+
+func over(t Transport) func(*Config) {
+	return func(c *Config) {
+		c.Transport, c.Endpoints = t, []netip.AddrPort{endpoint4, endpoint6}
+	}
+}
+
+// hosted is an attachment that the host has addresses on too; careOf may be invalid.
+func hosted(careOf, host, hostIPv4 netip.Addr) signaling.Attachment {
+	a := attachment(careOf)
+	a.Host, a.HostIPv4 = host, hostIPv4
+	return a
+}
+
+// nat has the acknowledgement of bu say that there is a NAT, with this refresh time; a negative one says that there is none.
+func nat(refresh time.Duration) func(*mh.BindingAcknowledgement) {
+	return func(ba *mh.BindingAcknowledgement) {
+		o := &mh.NATDetection{ForceUDP: true, Refresh: refresh}
+		if refresh < 0 {
+			o.Refresh, o.NoKeepalive = 0, true
+		}
+		ba.Options = append(ba.Options, o)
+	}
+}
+
+// accept acknowledges the one update in all after 20 ms.
+func (b *bench) accept(all effects, change ...func(*mh.BindingAcknowledgement)) effects {
+	b.t.Helper()
+	send, bu := b.update(all)
+	b.now = b.now.Add(20 * time.Millisecond)
+	return b.do(b.answer(send, bu, change...))
+}
+
+// next ticks until an update is sent, and returns it and how long that took.
+func (b *bench) next() (signaling.Send, *mh.BindingUpdate, time.Duration) {
+	b.t.Helper()
+	from := b.now
+	for range 100 {
+		b.now = b.m.Next()
+		if out := b.do(signaling.Tick{}); len(out.sends()) > 0 {
+			send, bu := b.update(out)
+			return send, bu, b.now.Sub(from)
+		}
+	}
+	b.t.Fatal("nothing is sent")
+	return signaling.Send{}, nil, 0
+}
+
+func TestRFC5555_4_4_2_BindingUpdateInDatagram(t *testing.T) {
+	for _, c := range []struct {
+		attachment signaling.Attachment
+		local      netip.Addr
+		endpoint   netip.AddrPort
+	}{
+		{hosted(netip.Addr{}, netip.Addr{}, hostIPv4A), hostIPv4A, endpoint4},
+		{hosted(netip.Addr{}, hostA, hostIPv4A), hostA, endpoint6},
+		{hosted(careOfA, netip.Addr{}, hostIPv4A), hostIPv4A, endpoint4},
+	} {
+		b := newBench(t, over(UDP))
+		out := b.do(c.attachment)
+		send, bu := b.update(out)
+		want := signaling.Send{Source: home, Destination: agent, Outer: c.endpoint, OuterLocal: c.local, Link: "eth0", Payload: send.Payload}
+		if send.HomeAddress.IsValid() || send.Router.IsValid() || send.Source != want.Source || send.Destination != want.Destination ||
+			send.Outer != want.Outer || send.OuterLocal != want.OuterLocal || send.Link != want.Link {
+			t.Errorf("sent %+v", send)
+		}
+		if !bu.ForceUDP || !bu.HomeRegistration || !bu.Acknowledge {
+			t.Errorf("update %+v", bu)
+		}
+		v4, has4 := mh.Find[*mh.IPv4CareOfAddress](bu.Options)
+		v6, has6 := mh.Find[*mh.AlternateCareOf](bu.Options)
+		if has4 != c.local.Is4() || has6 != c.local.Is6() || has4 && v4.Address != c.local || has6 && v6.Address != c.local {
+			t.Errorf("options %+v", bu.Options)
+		}
+		known := func(uint32) (auth.Association, bool) { return association, true }
+		if _, err := auth.Verify(send.Payload, bu, known, c.local, home); err != nil {
+			t.Error(err)
+		}
+		if !mh.ChecksumValid(send.Payload, home, agent) || index[signaling.Bind](out) >= 0 {
+			t.Errorf("effects:\n%s", out)
+		}
+		out = b.accept(out, nat(-1))
+		bind := signaling.Bind{Home: boundHome, Mobile: true, Local: c.local, Remote: c.endpoint.Addr(), RemotePort: 4191, Link: "eth0"}
+		if binds := of[signaling.Bind](out); len(binds) != 1 || binds[0] != bind {
+			t.Errorf("bound %+v, want %+v", binds, bind)
+		}
+		s := b.m.Status(b.now)
+		if s.State != StateRegistered || s.Transport != UDP || s.Endpoint != c.endpoint || s.CareOf != c.local || s.NATDetected || s.Keepalive != 0 {
+			t.Errorf("status %+v", s)
+		}
+	}
+}
+
+func TestNativeTransportTakesNoNoticeOfTheHost(t *testing.T) {
+	b := newBench(t, over(Native))
+	if out := b.do(hosted(netip.Addr{}, hostA, hostIPv4A)); len(out) != 0 {
+		t.Errorf("effects:\n%s", out)
+	}
+	b.accept(b.do(hosted(careOfA, hostA, hostIPv4A)))
+	if out := b.do(hosted(careOfA, netip.Addr{}, hostIPv4B)); len(out) != 0 {
+		t.Errorf("effects:\n%s", out)
+	}
+}
+
+func TestRFC5555_4_4_1_FallsBackAfterThreeAttempts(t *testing.T) {
+	b := newBench(t, over(Auto))
+	send, bu := b.update(b.do(hosted(careOfA, hostA, hostIPv4A)))
+	if send.Outer.IsValid() || bu.ForceUDP {
+		t.Errorf("not native first: %+v", send)
+	}
+	ms := time.Millisecond
+	type sent struct {
+		after time.Duration
+		from  netip.Addr
+		to    netip.AddrPort
+	}
+	var got []sent
+	start := b.now
+	for range 12 {
+		send, bu, _ := b.next()
+		from := send.Source
+		if send.Outer.IsValid() {
+			from = send.OuterLocal
+		}
+		if bu.ForceUDP != send.Outer.IsValid() {
+			t.Errorf("flag F %v to %v", bu.ForceUDP, send.Outer)
+		}
+		got = append(got, sent{b.now.Sub(start), from, send.Outer})
+	}
+	want := []sent{
+		{1500 * ms, careOfA, netip.AddrPort{}}, {4500 * ms, careOfA, netip.AddrPort{}},
+		{10500 * ms, hostA, endpoint6}, {12000 * ms, hostA, endpoint6}, {15000 * ms, hostA, endpoint6},
+		{21000 * ms, hostIPv4A, endpoint4}, {22500 * ms, hostIPv4A, endpoint4}, {25500 * ms, hostIPv4A, endpoint4},
+		// All have failed: anew, and slower.
+		{31500 * ms, careOfA, netip.AddrPort{}}, {34500 * ms, careOfA, netip.AddrPort{}}, {40500 * ms, careOfA, netip.AddrPort{}},
+		{52500 * ms, hostA, endpoint6},
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("sent\n%v, want\n%v", got, want)
+	}
+}
+
+// blocked registers over UDP where native packets do not pass.
+func blocked(t *testing.T, a signaling.Attachment) *bench {
+	b := newBench(t, over(Auto))
+	b.do(a)
+	for {
+		send, bu, _ := b.next()
+		if send.Outer.IsValid() {
+			b.now = b.now.Add(20 * time.Millisecond)
+			b.do(b.answer(send, bu, nat(0)))
+			b.wantState(StateRegistered)
+			return b
+		}
+	}
+}
+
+func TestRFC5555_4_4_1_StaysWithTheTransportInTheSameNetwork(t *testing.T) {
+	b := blocked(t, hosted(careOfA, hostA, hostIPv4A))
+	b.now = b.now.Add(5 * time.Second)
+	// Another care-of address of the same prefix and router: nothing is new.
+	same := hosted(netip.MustParseAddr("2001:db8:a::1234"), hostA, hostIPv4A)
+	if out := b.do(same); len(out) != 0 {
+		t.Errorf("tried again in the same network:\n%s", out)
+	}
+	// The carrier goes and comes back: an update, but no native one.
+	b.do(attachment(netip.Addr{}))
+	b.wantState(StateUnattached)
+	b.now = b.now.Add(5 * time.Second)
+	out := b.do(same)
+	if send, _ := b.update(out); send.Outer != endpoint6 {
+		t.Errorf("sent %+v", send)
+	}
+	b.accept(out, nat(0))
+	b.now = b.now.Add(5 * time.Second)
+	// Another network: native again. Its router has the same link-local address.
+	out = b.do(hosted(careOfB, netip.MustParseAddr("2001:db8:b::5"), hostIPv4B))
+	send, _ := b.update(out)
+	if binds := of[signaling.Bind](out); send.Outer.IsValid() || send.Source != careOfB || len(binds) != 1 || binds[0].RemotePort != 0 {
+		t.Errorf("effects:\n%s", out)
+	}
+}
+
+func TestFallsBackFastOnceTheRoundTripIsKnown(t *testing.T) {
+	b := newBench(t, over(Auto))
+	b.accept(b.do(hosted(careOfA, netip.Addr{}, hostIPv4A)))
+	b.now = b.now.Add(5 * time.Second)
+	b.update(b.do(hosted(careOfB, netip.Addr{}, hostIPv4B)))
+	ms := time.Millisecond
+	for i, want := range []time.Duration{100 * ms, 200 * ms, 400 * ms} {
+		send, _, after := b.next()
+		if udp := i == 2; after < want || after > want+750*ms || send.Outer.IsValid() != udp {
+			t.Errorf("attempt %d after %v over %v", i, after, send.Outer)
+		}
+	}
+}
+
+// A home agent that is away for a while does not make of a way that has worked one that does not.
+func TestProvenWayGetsSevenSecondsAndAnotherChance(t *testing.T) {
+	b := newBench(t, over(Auto))
+	b.accept(b.do(hosted(careOfA, hostA, hostIPv4A)))
+	refresh := b.m.Next()
+	b.now = refresh
+	b.update(b.do(signaling.Tick{}))
+	for {
+		send, bu, _ := b.next()
+		if !send.Outer.IsValid() {
+			continue
+		}
+		if d := b.now.Sub(refresh); d < 7*time.Second || d > 14*time.Second {
+			t.Errorf("fell back after %v", d)
+		}
+		b.now = b.now.Add(20 * time.Millisecond)
+		out := b.do(b.answer(send, bu, nat(0)))
+		// Back at once, with the tunnel where it is until that is answered.
+		binds := of[signaling.Bind](out)
+		if send, bu = b.update(out); send.Outer.IsValid() || len(binds) != 1 || binds[0].RemotePort == 0 {
+			t.Fatalf("effects:\n%s", out)
+		}
+		b.now = b.now.Add(20 * time.Millisecond)
+		if binds = of[signaling.Bind](b.do(b.answer(send, bu))); len(binds) != 1 || binds[0].RemotePort != 0 || binds[0].Local != careOfA {
+			t.Errorf("bound %+v", binds)
+		}
+		break
+	}
+	// If it does not pass native packets after all, that is that.
+	b.now = b.m.Next()
+	b.update(b.do(signaling.Tick{}))
+	var send signaling.Send
+	var bu *mh.BindingUpdate
+	for !send.Outer.IsValid() {
+		send, bu, _ = b.next()
+	}
+	b.update(b.do(b.answer(send, bu, nat(0))))
+	send = signaling.Send{}
+	for !send.Outer.IsValid() {
+		send, bu, _ = b.next()
+	}
+	if out := b.do(b.answer(send, bu, nat(0))); len(out.sends()) != 0 || b.state() != StateRegistered {
+		t.Errorf("tried again:\n%s", out)
+	}
+}
+
+// That nothing at all was answered says nothing of the network.
+func TestAnswerAfterAllHasFailedBringsTheFirstWayBack(t *testing.T) {
+	b := newBench(t, over(Auto))
+	b.do(hosted(careOfA, netip.Addr{}, hostIPv4A))
+	var send signaling.Send
+	var bu *mh.BindingUpdate
+	for range 9 {
+		send, bu, _ = b.next()
+	}
+	if !send.Outer.IsValid() {
+		t.Fatal("not over UDP for the second time")
+	}
+	if send, _ := b.update(b.do(b.answer(send, bu, nat(0)))); send.Source != careOfA {
+		t.Errorf("sent %+v", send)
+	}
+}
+
+func TestUpgradeKeepsTheTunnelUntilTheAnswer(t *testing.T) {
+	b := newBench(t, over(Auto))
+	b.accept(b.do(hosted(netip.Addr{}, netip.Addr{}, hostIPv4A)), nat(0))
+	b.now = b.now.Add(5 * time.Second)
+	out := b.do(hosted(careOfA, netip.Addr{}, hostIPv4A))
+	if send, _ := b.update(out); send.Source != careOfA || index[signaling.Bind](out) >= 0 || index[signaling.Unbind](out) >= 0 {
+		t.Fatalf("when IPv6 came:\n%s", out)
+	}
+	out = b.accept(out)
+	if binds := of[signaling.Bind](out); len(binds) != 1 || binds[0].Local != careOfA || binds[0].RemotePort != 0 || binds[0].Router != router {
+		t.Errorf("bound %+v", binds)
+	}
+}
+
+func TestMovesBetweenIPv6AndIPv4Only(t *testing.T) {
+	b := newBench(t, over(Auto))
+	b.accept(b.do(hosted(careOfA, netip.Addr{}, netip.Addr{})))
+	for range 3 {
+		b.now = b.now.Add(5 * time.Second)
+		out := b.do(hosted(netip.Addr{}, netip.Addr{}, hostIPv4A))
+		send, _ := b.update(out)
+		binds := of[signaling.Bind](out)
+		// At once, and the tunnel right behind.
+		if send.Outer != endpoint4 || send.OuterLocal != hostIPv4A || len(binds) != 1 || binds[0].Local != hostIPv4A || binds[0].Remote != endpoint4.Addr() {
+			t.Fatalf("to IPv4 only:\n%s", out)
+		}
+		b.accept(out, nat(0))
+		b.wantState(StateRegistered)
+		b.now = b.now.Add(5 * time.Second)
+		out = b.do(hosted(careOfA, netip.Addr{}, netip.Addr{}))
+		send, _ = b.update(out)
+		if binds := of[signaling.Bind](out); send.Source != careOfA || len(binds) != 1 || binds[0].Local != careOfA || binds[0].RemotePort != 0 {
+			t.Fatalf("back to IPv6:\n%s", out)
+		}
+		b.accept(out)
+		b.wantState(StateRegistered)
+	}
+}
+
+func TestChangedHostAddressIsToldAtOnce(t *testing.T) {
+	b := newBench(t, over(UDP))
+	b.accept(b.do(hosted(netip.Addr{}, netip.Addr{}, hostIPv4A)), nat(0))
+	b.now = b.now.Add(5 * time.Second)
+	out := b.do(hosted(netip.Addr{}, netip.Addr{}, hostIPv4B))
+	if send, _ := b.update(out); send.OuterLocal != hostIPv4B {
+		t.Errorf("sent %+v", send)
+	}
+	b.accept(out, nat(0))
+	b.now = b.now.Add(5 * time.Second)
+	// The same private address after a change of link may be in another network.
+	b.do(hosted(netip.Addr{}, netip.Addr{}, netip.Addr{}))
+	if send, _ := b.update(b.do(hosted(netip.Addr{}, netip.Addr{}, hostIPv4B))); send.OuterLocal != hostIPv4B {
+		t.Errorf("sent %+v", send)
+	}
+}
+
+func TestUplinksWithTheSamePrivateAddress(t *testing.T) {
+	b := newBench(t, over(Auto))
+	wlan := hosted(netip.Addr{}, netip.Addr{}, hostIPv4A)
+	wlan.Uplink, wlan.Preference = "wlan0", 1
+	b.accept(b.do(wlan), nat(0))
+	b.now = b.now.Add(5 * time.Second)
+	other := hosted(netip.Addr{}, netip.Addr{}, hostIPv4A)
+	if out := b.do(other); len(out) != 0 {
+		t.Fatalf("effects:\n%s", out)
+	}
+	out := effects(b.m.Prefer(b.now, "eth0"))
+	send, _ := b.update(out)
+	if binds := of[signaling.Bind](out); send.Link != "eth0" || len(binds) != 1 || binds[0].Link != "eth0" || binds[0].RemotePort == 0 {
+		t.Errorf("effects:\n%s", out)
+	}
+	b.accept(out, nat(0))
+	b.now = b.now.Add(5 * time.Second)
+	// The third is native.
+	native := on("wwan0", 0, careOfB)
+	b.do(native)
+	if send, _ := b.update(b.m.Prefer(b.now, "wwan0")); send.Source != careOfB || send.Outer.IsValid() {
+		t.Errorf("sent %+v", send)
+	}
+}
+
+func TestRFC5555_4_3_KeepaliveTimes(t *testing.T) {
+	for name, c := range map[string]struct {
+		change []func(*mh.BindingAcknowledgement)
+		want   time.Duration
+		nat    bool
+	}{
+		"no NAT":            {[]func(*mh.BindingAcknowledgement){nat(-1)}, 480 * time.Second, false},
+		"suggested":         {[]func(*mh.BindingAcknowledgement){nat(25 * time.Second)}, 25 * time.Second, true},
+		"none suggested":    {[]func(*mh.BindingAcknowledgement){nat(0)}, 110 * time.Second, true},
+		"no option":         {nil, 110 * time.Second, true},
+		"beyond refreshing": {[]func(*mh.BindingAcknowledgement){nat(time.Hour)}, 480 * time.Second, true},
+		"too often":         {[]func(*mh.BindingAcknowledgement){nat(time.Second)}, 2 * time.Second, true},
+	} {
+		b := newBench(t, over(UDP), func(c *Config) { c.Lifetime = 10 * time.Minute })
+		b.accept(b.do(hosted(netip.Addr{}, netip.Addr{}, hostIPv4A)), c.change...)
+		if s := b.m.Status(b.now); s.NATDetected != c.nat {
+			t.Errorf("%s: status %+v", name, s)
+		}
+		for range 3 {
+			// It counts from when the update was sent.
+			send, bu, after := b.next()
+			if after != c.want-20*time.Millisecond {
+				t.Errorf("%s: refreshed after %v, want %v", name, after, c.want-20*time.Millisecond)
+			}
+			if send.Outer != endpoint4 || bu.Lifetime != 10*time.Minute {
+				t.Errorf("%s: sent %+v", name, send)
+			}
+			b.now = b.now.Add(20 * time.Millisecond)
+			b.do(b.answer(send, bu, c.change...))
+		}
+	}
+}
+
+func TestNativeBindingNeedsNoKeepalive(t *testing.T) {
+	b := newBench(t, over(Auto), func(c *Config) { c.Lifetime = 10 * time.Minute })
+	b.accept(b.do(attachment(careOfA)))
+	if at := b.sendTimes(1); at[0] != 480*time.Second-20*time.Millisecond {
+		t.Errorf("refreshed after %v", at[0])
+	}
+}
+
+func TestUnansweredKeepaliveIsRepeated(t *testing.T) {
+	b := newBench(t, over(UDP), func(c *Config) { c.Endpoints = []netip.AddrPort{endpoint4} })
+	b.accept(b.do(hosted(netip.Addr{}, netip.Addr{}, hostIPv4A)), nat(25*time.Second))
+	start := b.now
+	var at []time.Duration
+	for range 5 {
+		b.next()
+		at = append(at, b.now.Sub(start).Round(time.Millisecond))
+	}
+	ms := time.Millisecond
+	// From 100 ms on doubling, with three a second at most.
+	if want := []time.Duration{24980 * ms, 25080 * ms, 25280 * ms, 25981 * ms, 26781 * ms}; !slices.Equal(at, want) {
+		t.Errorf("sent at %v, want %v", at, want)
+	}
+	if out := b.wait(36 * time.Second); index[signaling.Unbind](out) < 0 || !slices.Contains(out.kinds(), BindingLost) {
+		t.Errorf("after its lifetime:\n%s", out)
+	}
+}
+
+func TestAcknowledgementByAnotherWayIsIgnored(t *testing.T) {
+	for name, change := range map[string]func(*signaling.Received){
+		"another endpoint":     func(r *signaling.Received) { r.Outer = endpoint6 },
+		"another port":         func(r *signaling.Received) { r.Outer = netip.AddrPortFrom(endpoint4.Addr(), 4192) },
+		"natively":             func(r *signaling.Received) { r.Outer = netip.AddrPort{} },
+		"with routing header":  func(r *signaling.Received) { r.RoutingHome, r.Destination = home, careOfA },
+		"to another address":   func(r *signaling.Received) { r.Destination = careOfA },
+		"from another node":    func(r *signaling.Received) { r.Source = careOfA },
+		"with another payload": func(r *signaling.Received) { r.Payload = r.Payload[:len(r.Payload)-8] },
+	} {
+		b := newBench(t, over(UDP))
+		send, bu := b.update(b.do(hosted(netip.Addr{}, netip.Addr{}, hostIPv4A)))
+		r := b.answer(send, bu, nat(0))
+		change(&r)
+		if b.do(r); b.state() != StateRegistering || b.m.Bound() {
+			t.Errorf("%s: %s", name, b.state())
+		}
+	}
+	b := newBench(t, over(Auto))
+	send, bu := b.update(b.do(hosted(careOfA, netip.Addr{}, hostIPv4A)))
+	r := b.answer(send, bu)
+	r.Outer = endpoint4
+	if b.do(r); b.state() != StateRegistering {
+		t.Errorf("the answer to a native update in a datagram: %s", b.state())
+	}
+}
+
+func TestRFC5555_4_4_2_Status144IsTheClocksFirst(t *testing.T) {
+	b := newBench(t, over(Auto))
+	udpOnly := hosted(netip.Addr{}, netip.Addr{}, hostIPv4A)
+	send, bu := b.update(b.do(udpOnly))
+	stamp, _ := auth.Timestamp(bu.Options)
+	b.now = b.now.Add(20 * time.Millisecond)
+	out := b.do(b.answer(send, bu, status(mh.StatusIDMismatch), func(ba *mh.BindingAcknowledgement) {
+		ba.Options = append(ba.Options, &mh.ReplayProtection{Timestamp: auth.MismatchReply(stamp, b.now.Add(time.Hour))})
+	}))
+	send, bu = b.update(out)
+	if !slices.Contains(out.kinds(), ClockAdjusted) || !bu.ForceUDP || send.Outer != endpoint4 {
+		t.Errorf("effects:\n%s", out)
+	}
+	if s, _ := auth.Timestamp(bu.Options); s.Time().Sub(b.now).Round(time.Minute) != time.Hour {
+		t.Errorf("timestamp %v at %v", s.Time(), b.now)
+	}
+	b.now = b.now.Add(20 * time.Millisecond)
+	b.do(b.answer(send, bu, nat(0)))
+	b.wantState(StateRegistered)
+}
+
+func TestRFC5555_4_4_2_Status144RefusesUDP(t *testing.T) {
+	refuse := func(b *bench, out effects) effects {
+		send, bu := b.update(out)
+		b.now = b.now.Add(500 * time.Millisecond)
+		// With the timestamp as it came, since that is not what is wrong.
+		return b.do(b.answer(send, bu, status(mh.StatusIDMismatch)))
+	}
+	b := newBench(t, over(UDP))
+	out := b.do(hosted(netip.Addr{}, netip.Addr{}, hostIPv4A))
+	for range maxResent {
+		out = refuse(b, out)
+		b.wantState(StateRegistering)
+	}
+	out = refuse(b, out)
+	b.wantState(StateRefused)
+	if reports := of[signaling.Report](out); len(out.sends()) != 0 || reports[len(reports)-1].Kind != BindingRefused {
+		t.Errorf("effects:\n%s", out)
+	}
+	if at := b.sendTimes(1); at[0] != firstRefusalWait {
+		t.Errorf("asked again after %v", at[0])
+	}
+
+	// Without authentication there is nothing else that it could mean. Where there is a native way, that is tried once more.
+	b = newBench(t, over(Auto), func(c *Config) { c.Association, c.AllowUnauthenticated = nil, true })
+	b.do(hosted(careOfA, netip.Addr{}, hostIPv4A))
+	send, bu, _ := b.next()
+	for !send.Outer.IsValid() {
+		send, bu, _ = b.next()
+	}
+	b.now = b.now.Add(time.Second)
+	out = b.do(b.answer(send, bu, status(mh.StatusIDMismatch)))
+	if send, bu = b.update(out); send.Outer.IsValid() || bu.ForceUDP || send.Source != careOfA || !slices.Contains(out.kinds(), TransportChanged) {
+		t.Errorf("effects:\n%s", out)
+	}
+	b.do(b.answer(send, bu))
+	b.wantState(StateRegistered)
+}
+
+func TestRefusalFromTheAnchorInTheTunnelRegistersAgain(t *testing.T) {
+	b := newBench(t, over(UDP))
+	b.accept(b.do(hosted(netip.Addr{}, netip.Addr{}, hostIPv4A)), nat(0))
+	b.now = b.now.Add(5 * time.Second)
+	quoted := ipv6(6, home, careOfB, make([]byte, 20))
+	refusal := func(kind, code byte, from, to netip.Addr, quoted []byte) signaling.ReceivedICMP {
+		r := icmp(kind, code, from, quoted)
+		r.Destination = to
+		return r
+	}
+	for name, r := range map[string]signaling.ReceivedICMP{
+		"another code":   refusal(1, 0, agent, home, quoted),
+		"another type":   refusal(3, 5, agent, home, quoted),
+		"another's":      refusal(1, 5, agent, careOfB, ipv6(6, careOfB, careOfA, nil)),
+		"to another":     refusal(1, 5, agent, careOfA, quoted),
+		"nothing quoted": refusal(1, 5, agent, home, nil),
+	} {
+		if out := b.do(r); len(out) != 0 {
+			t.Errorf("%s:\n%s", name, out)
+		}
+	}
+	out := b.do(refusal(1, 5, agent, home, quoted))
+	if send, _ := b.update(out); send.Outer != endpoint4 || !slices.Contains(out.kinds(), BindingLost) {
+		t.Errorf("effects:\n%s", out)
+	}
+	if out := b.do(refusal(1, 5, agent, home, quoted)); len(out) != 0 {
+		t.Errorf("again at once:\n%s", out)
+	}
+}
+
+func TestRFC5555_4_4_4_NotAtHomeOverUDP(t *testing.T) {
+	at := atHome()
+	at.HostIPv4 = hostIPv4A
+	b := newBench(t, over(UDP))
+	out := b.do(at)
+	if send, _ := b.update(out); send.Outer != endpoint4 || index[signaling.Defend](out) >= 0 {
+		t.Errorf("effects:\n%s", out)
+	}
+	b = newBench(t, over(Auto))
+	out = b.do(at)
+	if send, bu := b.update(out); send.Source != home || send.Outer.IsValid() || bu.Lifetime != 0 {
+		t.Errorf("sent %+v", send)
+	}
+}
+
+func TestShutdownOverUDPTellsTheHomeAgent(t *testing.T) {
+	b := newBench(t, over(UDP))
+	b.accept(b.do(hosted(netip.Addr{}, netip.Addr{}, hostIPv4A)), nat(0))
+	b.now = b.now.Add(5 * time.Second)
+	out := b.do(signaling.Shutdown{})
+	send, bu := b.update(out)
+	if send.Outer != endpoint4 || send.Source != home || bu.Lifetime != 0 || !bu.ForceUDP || index[signaling.Unbind](out) < 0 {
+		t.Errorf("effects:\n%s", out)
+	}
+	b.do(b.answer(send, bu, nat(-1)))
+	b.wantState(StateStopped)
+}
+
+func TestAdoptedOverUDP(t *testing.T) {
+	b := newBench(t, lease, over(Auto))
+	made := Registration{CareOf: hostIPv4A, Endpoint: endpoint4, Uplink: "eth0", Keepalive: 25 * time.Second, Since: b.now.Add(-30 * time.Millisecond),
+		Lifetime: time.Minute, Sequence: 41, RoundTrip: 30 * time.Millisecond}
+	// It was made over UDP where there is a native care-of address too, for a reason.
+	out := effects(b.m.Adopt(b.now, made, []signaling.Attachment{hosted(careOfA, netip.Addr{}, hostIPv4A)}))
+	want := signaling.Bind{Home: netip.PrefixFrom(lent, 128), Mobile: true, Local: hostIPv4A, Remote: endpoint4.Addr(), RemotePort: 4191, Link: "eth0"}
+	if binds := of[signaling.Bind](out); len(out.sends()) != 0 || len(binds) != 1 || binds[0] != want {
+		t.Errorf("effects:\n%s", out)
+	}
+	if r := b.m.Registration(); r != made {
+		t.Errorf("registration %+v, want %+v", r, made)
+	}
+	if place := b.m.Place(); !b.m.BoundBy(&place) || !place.UDP() {
+		t.Errorf("place %+v", place)
+	}
+	if at := b.sendTimes(1); at[0] != 24970*time.Millisecond {
+		t.Errorf("kept alive after %v", at[0])
+	}
+
+	// Of a restored one the uplink is not known, and it asks where it is.
+	b = newBench(t, lease, over(Auto))
+	made.Uplink = ""
+	b.m.Adopt(b.now, made, nil)
+	out = b.do(hosted(careOfA, netip.Addr{}, hostIPv4A))
+	if send, _ := b.update(out); send.Outer != endpoint4 || send.Source != lent {
+		t.Errorf("effects:\n%s", out)
+	}
+}
+
+func TestReachBringsEndpoints(t *testing.T) {
+	b := newBench(t, lease, func(c *Config) { c.Transport = Auto })
+	if out := b.do(hosted(netip.Addr{}, netip.Addr{}, hostIPv4A)); len(out) != 0 {
+		t.Errorf("effects:\n%s", out)
+	}
+	if send, _ := b.update(b.m.Reach(b.now, []netip.AddrPort{endpoint6, endpoint4})); send.Outer != endpoint4 {
+		t.Errorf("sent %+v", send)
+	}
+}
+
+func TestNewRefusesBadTransports(t *testing.T) {
+	good := newBench(t).m.cfg
+	for name, change := range map[string]func(*Config){
+		"unknown":   func(c *Config) { c.Transport = 3 },
+		"discovery": func(c *Config) { c.Transport, c.HomeAgent = Auto, netip.Addr{} },
+	} {
+		c := good
+		change(&c)
+		if _, err := New(c); err == nil {
+			t.Errorf("%s: accepted", name)
+		}
+	}
+	for transport, want := range map[Transport]string{Native: "native", UDP: "udp", Auto: "auto", 9: "transport 9"} {
+		if transport.String() != want {
+			t.Errorf("%q, want %q", transport, want)
+		}
+	}
+}
