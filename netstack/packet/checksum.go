@@ -9,66 +9,60 @@ import (
 // ErrOffload means that the offload state of a packet does not fit its octets.
 var ErrOffload = errors.New("offload state does not fit the packet")
 
+// block is what the vectorised loops take at once, in octets.
+const block = 64
+
 // Sum is the one's complement sum (RFC 1071) of b and of initial, not complemented. It may be continued by passing the
 // result as the next initial, as long as every part but the last has an even number of octets.
 func Sum(b []byte, initial uint16) uint16 {
-	// The sum is the same in either order of octets, but for the order of the result (RFC 1071 section 2 (B)). Carries of
-	// 64-bit additions come back in at the bottom, which 2^64 = 1 (mod 2^16-1) allows.
-	sum, carry := uint64(bits.ReverseBytes16(initial)), uint64(0)
-	for len(b) >= 64 {
-		_ = b[63]
-		sum, carry = bits.Add64(sum, binary.LittleEndian.Uint64(b), carry)
-		sum, carry = bits.Add64(sum, binary.LittleEndian.Uint64(b[8:]), carry)
-		sum, carry = bits.Add64(sum, binary.LittleEndian.Uint64(b[16:]), carry)
-		sum, carry = bits.Add64(sum, binary.LittleEndian.Uint64(b[24:]), carry)
-		sum, carry = bits.Add64(sum, binary.LittleEndian.Uint64(b[32:]), carry)
-		sum, carry = bits.Add64(sum, binary.LittleEndian.Uint64(b[40:]), carry)
-		sum, carry = bits.Add64(sum, binary.LittleEndian.Uint64(b[48:]), carry)
-		sum, carry = bits.Add64(sum, binary.LittleEndian.Uint64(b[56:]), carry)
-		b = b[64:]
+	if !vectors || len(b) < 2*block {
+		return sumWords(b, uint64(bits.ReverseBytes16(initial)))
 	}
-	for len(b) >= 8 {
-		sum, carry = bits.Add64(sum, binary.LittleEndian.Uint64(b), carry)
-		b = b[8:]
-	}
-	sum, carry = bits.Add64(sum, rest(b), carry)
-	sum, carry = bits.Add64(sum, 0, carry)
-	return bits.ReverseBytes16(fold(sum + carry))
+	n := len(b) / block
+	return sumWords(b[n*block:], uint64(bits.ReverseBytes16(initial))+sumBlocks(&b[0], n))
 }
 
 // copySum copies b to the beginning of to, which is as long at least, and returns Sum(b, initial).
 func copySum(to, b []byte, initial uint16) uint16 {
-	to = to[:len(b)]
-	sum, carry := uint64(bits.ReverseBytes16(initial)), uint64(0)
-	for len(b) >= 32 && len(to) >= 32 {
-		v0, v1 := binary.LittleEndian.Uint64(b), binary.LittleEndian.Uint64(b[8:])
-		v2, v3 := binary.LittleEndian.Uint64(b[16:]), binary.LittleEndian.Uint64(b[24:])
-		sum, carry = bits.Add64(sum, v0, carry)
-		sum, carry = bits.Add64(sum, v1, carry)
-		sum, carry = bits.Add64(sum, v2, carry)
-		sum, carry = bits.Add64(sum, v3, carry)
-		binary.LittleEndian.PutUint64(to, v0)
-		binary.LittleEndian.PutUint64(to[8:], v1)
-		binary.LittleEndian.PutUint64(to[16:], v2)
-		binary.LittleEndian.PutUint64(to[24:], v3)
-		b, to = b[32:], to[32:]
+	if !vectors || len(b) < 2*block {
+		copy(to, b)
+		return sumWords(b, uint64(bits.ReverseBytes16(initial)))
 	}
-	copy(to, b)
+	n := len(b) / block
+	to = to[:len(b)]
+	sum := uint64(bits.ReverseBytes16(initial)) + copySumBlocks(&to[0], &b[0], n)
+	b = b[n*block:]
+	copy(to[n*block:], b)
+	return sumWords(b, sum)
+}
+
+// sumWords adds b to a sum of little-endian words, and folds that. The sum is the same in either order of octets, but for
+// the order of the result (RFC 1071 section 2 (B)); carries of 64-bit additions come back in at the bottom, which 2^64 = 1
+// (mod 2^16-1) allows.
+func sumWords(b []byte, sum uint64) uint16 {
+	var carry uint64
+	for len(b) >= 32 {
+		sum, carry = bits.Add64(sum, binary.LittleEndian.Uint64(b), carry)
+		sum, carry = bits.Add64(sum, binary.LittleEndian.Uint64(b[8:]), carry)
+		sum, carry = bits.Add64(sum, binary.LittleEndian.Uint64(b[16:]), carry)
+		sum, carry = bits.Add64(sum, binary.LittleEndian.Uint64(b[24:]), carry)
+		b = b[32:]
+	}
 	for len(b) >= 8 {
 		sum, carry = bits.Add64(sum, binary.LittleEndian.Uint64(b), carry)
 		b = b[8:]
 	}
-	sum, carry = bits.Add64(sum, rest(b), carry)
+	var rest uint64
+	if len(b) >= 4 {
+		sum, carry = bits.Add64(sum, uint64(binary.LittleEndian.Uint32(b)), carry)
+		b = b[4:]
+	}
+	for i, octet := range b {
+		rest |= uint64(octet) << (8 * i)
+	}
+	sum, carry = bits.Add64(sum, rest, carry)
 	sum, carry = bits.Add64(sum, 0, carry)
 	return bits.ReverseBytes16(fold(sum + carry))
-}
-
-// rest is less than eight octets as a little-endian integer.
-func rest(b []byte) (v uint64) {
-	for i, octet := range b {
-		v |= uint64(octet) << (8 * i)
-	}
-	return v
 }
 
 func fold(sum uint64) uint16 {

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"net/netip"
 	"testing"
@@ -125,12 +126,24 @@ func TestFinishChecksum(t *testing.T) {
 }
 
 func BenchmarkSum(b *testing.B) {
-	for _, size := range []int{64, 1500, 65000} {
-		data := make([]byte, size)
-		b.Run(map[int]string{64: "64", 1500: "1500", 65000: "65000"}[size], func(b *testing.B) {
-			b.SetBytes(int64(size))
+	for _, length := range []int{64, 1400, 65536} {
+		from, to := make([]byte, length), make([]byte, length)
+		b.Run(fmt.Sprintf("Sum/%d", length), func(b *testing.B) {
+			b.SetBytes(int64(length))
 			for b.Loop() {
-				Sum(data, 0)
+				Sum(from, 0)
+			}
+		})
+		b.Run(fmt.Sprintf("copySum/%d", length), func(b *testing.B) {
+			b.SetBytes(int64(length))
+			for b.Loop() {
+				copySum(to, from, 0)
+			}
+		})
+		b.Run(fmt.Sprintf("copy/%d", length), func(b *testing.B) {
+			b.SetBytes(int64(length))
+			for b.Loop() {
+				copy(to, from)
 			}
 		})
 	}
