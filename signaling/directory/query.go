@@ -16,6 +16,8 @@ const (
 	// maxCNs is how many correspondent nodes one DHP Query may ask about, maxInformation how many DHPs one reply tells of.
 	maxCNs         = 16
 	maxInformation = 4
+	// roomyIdentifier is the longest MN-ID beside which all UDP endpoints of that many DHPs fit into one message.
+	roomyIdentifier = 240
 	// unknownLifetime is how long a mobile node may take it that there is no DHP near a CN.
 	unknownLifetime = time.Minute
 )
@@ -77,6 +79,10 @@ func (m *Machine) replyTo(now time.Time, q *request, cns []*mh.CNAddress) {
 	}
 	options := make(mh.Options, 0, (2+mh.MaxUDPEndpoints)*maxInformation+3)
 	told := make([]netip.Addr, 0, maxInformation)
+	maxEndpoints := mh.MaxUDPEndpoints
+	if len(q.identifier.Identifier) > roomyIdentifier {
+		maxEndpoints--
+	}
 	for _, e := range entries {
 		// 0 would mean that it is gone already.
 		left := max(e.expires.Sub(now), mh.LifetimeUnit)
@@ -84,7 +90,8 @@ func (m *Machine) replyTo(now time.Time, q *request, cns []*mh.CNAddress) {
 		options = append(options, &mh.DHPInformation{
 			Preference: e.preference, Load: e.load, RTT: e.rtt, Coverage: e.coverage, Lifetime: left, Address: e.proxy.Address,
 		})
-		for _, endpoint := range e.proxy.endpoints(now) {
+		endpoints := e.proxy.endpoints(now)
+		for _, endpoint := range endpoints[:min(len(endpoints), maxEndpoints)] {
 			options = append(options, &mh.UDPEndpoint{Endpoint: endpoint})
 		}
 		if slices.Contains(told, e.proxy.Address) {

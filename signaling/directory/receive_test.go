@@ -197,5 +197,21 @@ func FuzzHandle(f *testing.F) {
 		if n := len(w.m.Entries(w.now)); n != 1 && !accepted {
 			t.Errorf("%d entries", n)
 		}
+		// In a datagram, nothing but answers to what is authentic may be longer.
+		for _, e := range start(t).handle(inDatagram(r)) {
+			switch e := e.(type) {
+			case signaling.SendParameterProblem:
+				t.Error("Parameter Problem")
+			case signaling.Send:
+				m, err := mh.Parse(e.Payload)
+				if err != nil {
+					t.Fatal(err)
+				}
+				d, ok := m.(*mh.DMIPv6)
+				if len(e.Payload) > len(payload) && (!ok || d.Status == mh.StatusAuthenticationFailure) || e.Outer != outer {
+					t.Errorf("%d octets answer %d: %+v", len(e.Payload), len(payload), e)
+				}
+			}
+		}
 	})
 }

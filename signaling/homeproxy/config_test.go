@@ -16,6 +16,12 @@ func TestConfigCheck(t *testing.T) {
 		}
 		return out
 	}
+	endpoints := func(n int) (out []netip.AddrPort) {
+		for i := range n {
+			out = append(out, netip.AddrPortFrom(proxy, uint16(4191+i)))
+		}
+		return out
+	}
 	for _, c := range []struct {
 		name   string
 		change func(*Config)
@@ -24,6 +30,11 @@ func TestConfigCheck(t *testing.T) {
 		{"nothing", func(*Config) {}, ""},
 		{"24 coverage prefixes", func(c *Config) { c.Coverage = many(24) }, ""},
 		{"25 coverage prefixes", func(c *Config) { c.Coverage = many(25) }, "25 coverage prefixes are too many"},
+		{"22 coverage prefixes and 4 endpoints", func(c *Config) { c.Coverage, c.Endpoints = many(22), endpoints(4) }, ""},
+		{"23 coverage prefixes and 4 endpoints", func(c *Config) { c.Coverage, c.Endpoints = many(23), endpoints(4) }, "too many: with 4 UDP endpoints"},
+		{"5 endpoints", func(c *Config) { c.Endpoints = endpoints(5) }, "5 UDP endpoints, at most 4"},
+		{"endpoint without port", func(c *Config) { c.Endpoints = []netip.AddrPort{netip.AddrPortFrom(proxy, 0)} }, "no unicast address and port"},
+		{"NAT refresh", func(c *Config) { c.NATRefresh = time.Millisecond }, "NAT refresh time 1ms"},
 		{"no address", func(c *Config) { c.Address = netip.Addr{} }, "no unicast routable IPv6 address"},
 		{"no pool", func(c *Config) { c.Pools = nil }, "no home prefix"},
 		{"pool /96 in /64s", func(c *Config) { c.Pools[1].Prefix = netip.MustParsePrefix("2001:db8:dd00::/96") }, "too small"},
