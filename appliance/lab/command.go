@@ -35,9 +35,8 @@ Needs root, or user namespaces and a /dev/net/tun that the user may open. Leaves
 		RunE: func(_ *cobra.Command, args []string) error { return runAll(args[0], opt) },
 	}
 	cmd.Flags().IntVar(&opt.foreignMoves, "moves", 0, "go on moving until there were so many moves between foreign links")
-	cmd.Flags().IntVar(&opt.rounds, "rounds", 0, "rounds of throughput measurement (default as the lab file says)")
 	cmd.Flags().BoolVar(&opt.figures, "figures", false, "run with every value that the lab file has for a series of figures")
-	cmd.AddCommand(listCommand(), upCommand(&opt), downCommand(), execCommand(), moveCommand(), innerCommand(), enterCommandLine())
+	cmd.AddCommand(listCommand(), throughputCommand(), upCommand(&opt), downCommand(), execCommand(), moveCommand(), innerCommand(), enterCommandLine())
 	runFlags(cmd, &opt)
 	return cmd
 }

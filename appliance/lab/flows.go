@@ -170,39 +170,3 @@ func (s *session) withoutOthers(events []measure.Event, spec topology.Probe) []m
 		})
 	})
 }
-
-// bulks measures each path in turn, in as many rounds as the lab has.
-func (s *session) bulks(ctx context.Context) error {
-	all := make([]report.Bulk, len(s.lab.Bulks))
-	for i, b := range s.lab.Bulks {
-		all[i].Bulk = b
-	}
-	for round := range s.lab.Rounds {
-		for i, b := range s.lab.Bulks {
-			from := traffic.Endpoint{Node: s.network.nodes[b.From].space, Address: b.FromAddress}
-			to := traffic.Endpoint{Node: s.network.nodes[b.To].space, Address: b.ToAddress}
-			var rate float64
-			attempt := func(context.Context) (err error) {
-				rate, err = traffic.Bulk(ctx, from, to, b.Duration.Std())
-				return err
-			}
-			if err := s.await(ctx, "bulk "+b.Name, attempt); err != nil {
-				return err
-			}
-			all[i].Rounds = append(all[i].Rounds, rate)
-			s.progress.say("round %d of %d, %-18s %.3f Gbit/s", round+1, s.lab.Rounds, b.Name, rate/1e9)
-		}
-	}
-	medians := map[string]float64{}
-	for i := range all {
-		all[i].Median = measure.MedianFloat(all[i].Rounds)
-		medians[all[i].Name] = all[i].Median
-	}
-	for i := range all {
-		if base := medians[all[i].Baseline]; base > 0 {
-			all[i].Ratio = all[i].Median / base
-		}
-	}
-	s.result.Bulks = all
-	return nil
-}

@@ -29,6 +29,8 @@ type order struct {
 	Up       bool
 	Command  string
 	Rootless bool
+	// Compare is what to measure of a lab that compares systems.
+	Compare *comparisonOrder
 }
 
 const (
@@ -66,6 +68,9 @@ func inner() error {
 		os.Exit(exitInterrupted)
 	}()
 	favoured := space.FavourSession()
+	if o.Compare != nil {
+		return innerComparison(ctx, o, favoured)
+	}
 	p := newProgress(os.Stdout, term.IsTerminal(int(os.Stdout.Fd())))
 	result, events, err := run(ctx, o.Lab, o.ForeignMoves, p)
 	if err != nil {

@@ -103,16 +103,21 @@ func (n *network) addNode(spec *topology.Node) error {
 			return err
 		}
 	}
+	return d.furnish()
+}
+
+// furnish writes the node's files and configuration into its directory.
+func (d *node) furnish() error {
 	if err := os.MkdirAll(d.directory, 0o755); err != nil {
 		return err
 	}
-	for name, text := range spec.Files {
+	for name, text := range d.Files {
 		if err := os.WriteFile(filepath.Join(d.directory, name), []byte(text), 0o600); err != nil {
 			return err
 		}
 	}
-	if spec.Config != "" {
-		return os.WriteFile(filepath.Join(d.directory, configName), []byte(spec.Config), 0o600)
+	if d.Config != "" {
+		return os.WriteFile(filepath.Join(d.directory, configName), []byte(d.Config), 0o600)
 	}
 	return nil
 }

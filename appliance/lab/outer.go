@@ -33,7 +33,6 @@ func (e *ExitError) Error() string { return fmt.Sprintf("exit status %d", e.Code
 type options struct {
 	output       string
 	foreignMoves int
-	rounds       int
 	policy       string
 	noCapture    bool
 	// set are variables as NAME=VALUE; mode and delay are two of them by flags of their own.
@@ -50,9 +49,6 @@ func prepare(name string, opt options) (*topology.Lab, string, error) {
 	lab, err := Open(name, opt.fixed...)
 	if err != nil {
 		return nil, "", err
-	}
-	if opt.rounds > 0 {
-		lab.Rounds = opt.rounds
 	}
 	if opt.noCapture {
 		lab.Capture.Enabled = false
@@ -105,6 +101,15 @@ func runOuter(name string, opt options) error {
 	if err != nil {
 		return err
 	}
+	err = launch(output, order{Lab: lab, Part: opt.part, ForeignMoves: opt.foreignMoves})
+	if !opt.part {
+		fmt.Printf("\nreport, JSON, picture, captures and logs are in %s\n", output)
+	}
+	return err
+}
+
+// launch has an inner process carry an order out, with output as its working directory, and waits for its end.
+func launch(output string, o order) error {
 	// The inner process dies with the thread that started it.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -114,16 +119,14 @@ func runOuter(name string, opt options) error {
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	defer signal.Stop(signals)
-	orders, err := command(cmd, space.StartFavoured, order{Lab: lab, Part: opt.part, ForeignMoves: opt.foreignMoves, Command: commandLine(), Rootless: rootless(cmd)})
+	o.Command, o.Rootless = commandLine(), rootless(cmd)
+	orders, err := command(cmd, space.StartFavoured, o)
 	if err != nil {
 		return err
 	}
 	defer orders.Close()
 	go forward(signals, cmd.Process)
 	err = cmd.Wait()
-	if !opt.part {
-		fmt.Printf("\nreport, JSON, picture, captures and logs are in %s\n", output)
-	}
 	if exit, ok := err.(*exec.ExitError); ok {
 		if status, ok := exit.Sys().(syscall.WaitStatus); ok && status.Signaled() {
 			return fmt.Errorf("the lab's inner process was ended by %v", status.Signal())

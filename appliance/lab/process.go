@@ -44,13 +44,17 @@ func enterCommand(d *node, argv []string) *exec.Cmd {
 	return cmd
 }
 
-// start runs the node's program if it has one. ended is called if it ends before stop.
+// start runs the node's program if it has one, for the first time or again. ended is called if it ends before stop.
 func (d *node) start(children *space.Children, ended func(how string)) error {
 	argv := nodeArgs(d.Node)
 	if len(argv) == 0 {
 		return nil
 	}
-	log, err := os.Create(d.Name + ".log")
+	flags := os.O_CREATE | os.O_WRONLY | os.O_APPEND
+	if d.process == nil {
+		flags |= os.O_TRUNC
+	}
+	log, err := os.OpenFile(d.Name+".log", flags, 0o644)
 	if err != nil {
 		return err
 	}

@@ -168,11 +168,6 @@ func (s *session) measure(ctx context.Context, steps []topology.Step) error {
 	if err := s.reachable(ctx); err != nil {
 		return err
 	}
-	if len(s.lab.Bulks) > 0 {
-		if err := s.bulks(ctx); err != nil {
-			return err
-		}
-	}
 	if len(s.lab.Downloads)+len(s.lab.Probes)+len(s.lab.Flows) == 0 {
 		return nil
 	}

@@ -24,7 +24,6 @@ type (
 		Command     string         `json:"command"`
 		Downloads   []jsonDownload `json:"downloads,omitempty"`
 		Probes      []jsonProbe    `json:"probes,omitempty"`
-		Throughput  []jsonBulk     `json:"throughput,omitempty"`
 		Flows       []jsonFlow     `json:"flows,omitempty"`
 		Leases      []jsonLease    `json:"addresses_lent,omitempty"`
 		Access      *jsonAccess    `json:"network_based_mobility,omitempty"`
@@ -92,13 +91,6 @@ type (
 		Median float64 `json:"median"`
 		Max    float64 `json:"max"`
 	}
-	jsonBulk struct {
-		Name     string    `json:"name"`
-		Rounds   []float64 `json:"bits_per_second"`
-		Median   float64   `json:"median_bits_per_second"`
-		Baseline string    `json:"baseline,omitempty"`
-		Ratio    float64   `json:"ratio,omitempty"`
-	}
 	jsonNode struct {
 		Name    string `json:"name"`
 		Kind    string `json:"kind"`
@@ -139,9 +131,6 @@ func (r *Result) JSON(w io.Writer) error {
 	}
 	for _, p := range r.Probes {
 		out.Probes = append(out.Probes, r.jsonProbe(p))
-	}
-	for _, b := range r.Bulks {
-		out.Throughput = append(out.Throughput, jsonBulk{Name: b.Name, Rounds: b.Rounds, Median: b.Median, Baseline: b.Baseline, Ratio: b.Ratio})
 	}
 	for _, f := range r.Flows {
 		out.Flows = append(out.Flows, r.jsonFlow(f))

@@ -29,7 +29,6 @@ type Result struct {
 
 	Downloads []Download
 	Probes    []Probe
-	Bulks     []Bulk
 	Flows     []Flow
 	Nodes     []Node
 	// Moves are those made while flows ran, Traces the same with the events of each.
@@ -74,15 +73,6 @@ type Probe struct {
 	Downlink, Uplink traffic.Snapshot
 	Handoffs         []measure.Handoff
 	Classes          []measure.Class
-}
-
-// Bulk is the throughput of one path, each round in bits per second.
-type Bulk struct {
-	topology.Bulk
-	Rounds []float64
-	Median float64
-	// Ratio to the baseline's median; 0 without one.
-	Ratio float64
 }
 
 // Node is what became of a node.
@@ -135,11 +125,6 @@ func (r *Result) Judge() {
 		r.judgeFlow(add, f)
 	}
 	r.judgeAccess(add)
-	for _, b := range r.Bulks {
-		if b.RatioMin > 0 {
-			add(b.Name+": ratio to "+b.Baseline, b.Ratio >= b.RatioMin, fmt.Sprintf("%.2f", b.Ratio), fmt.Sprintf("at least %.2f", b.RatioMin))
-		}
-	}
 	for _, n := range r.Nodes {
 		if n.Exit != "" {
 			add("node "+n.Name+": runs to the end", false, n.Exit, "running")

@@ -45,7 +45,6 @@ func (r *Result) Text(w io.Writer) error {
 		t.flows(r)
 	}
 	t.access(r)
-	t.bulks(r.Bulks)
 	t.nodes(r.Nodes)
 	t.verdict(r)
 	return t.err
@@ -245,31 +244,6 @@ func silent(s measure.Silence) string {
 }
 
 func number(d time.Duration) string { return fmt.Sprintf("%.1f", float64(d)/1e6) }
-
-func (t *writer) bulks(bulks []Bulk) {
-	if len(bulks) == 0 {
-		return
-	}
-	t.section("TCP throughput, the paths measured in turn, Gbit/s")
-	rows := [][]string{{"path", "rounds", "min", "median", "max", "ratio", "to"}}
-	for _, b := range bulks {
-		low, high := 0.0, 0.0
-		for i, v := range b.Rounds {
-			if i == 0 || v < low {
-				low = v
-			}
-			high = max(high, v)
-		}
-		ratio := ""
-		if b.Baseline != "" {
-			ratio = fmt.Sprintf("%.2f", b.Ratio)
-		}
-		rows = append(rows, []string{b.Name, fmt.Sprint(len(b.Rounds)), gigabit(low), gigabit(b.Median), gigabit(high), ratio, b.Baseline})
-	}
-	t.table(rows)
-}
-
-func gigabit(v float64) string { return fmt.Sprintf("%.3f", v/1e9) }
 
 func (t *writer) nodes(nodes []Node) {
 	t.section("Nodes")

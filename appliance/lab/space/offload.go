@@ -50,13 +50,18 @@ func (n *Namespace) SetOffload(iface, offload string) error {
 
 func ethtool(fd int, iface string, command, value uint32) error {
 	argument := [2]uint32{command, value}
+	return ethtoolCall(fd, iface, unsafe.Pointer(&argument))
+}
+
+// ethtoolCall hands the kernel one of ethtool's structures.
+func ethtoolCall(fd int, iface string, argument unsafe.Pointer) error {
 	var request struct {
 		name [unix.IFNAMSIZ]byte
 		data unsafe.Pointer
 		_    [16]byte
 	}
 	copy(request.name[:unix.IFNAMSIZ-1], iface)
-	request.data = unsafe.Pointer(&argument)
+	request.data = argument
 	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.SIOCETHTOOL, uintptr(unsafe.Pointer(&request))); errno != 0 {
 		return errno
 	}

@@ -33,7 +33,6 @@ type Lab struct {
 	Wires     []Wire       `toml:"wire"`
 	Downloads []Download   `toml:"download"`
 	Probes    []Probe      `toml:"probe"`
-	Bulks     []Bulk       `toml:"bulk"`
 	Rounds    int          `toml:"rounds"`
 	Flows     []Flow       `toml:"flow"`
 	Echoes    []Echo       `toml:"echo"`
@@ -41,6 +40,7 @@ type Lab struct {
 	Moves     []Move       `toml:"move"`
 	Alternate *Alternate   `toml:"alternate"`
 	Observe   *Observe     `toml:"observe"`
+	Compare   *Comparison  `toml:"compare"`
 	Expect    Expectations `toml:"expect"`
 }
 
@@ -194,20 +194,6 @@ type Probe struct {
 	Spacing              Duration   `toml:"spacing"`
 	// Size is the UDP payload in octets.
 	Size int `toml:"size"`
-}
-
-// Bulk is a TCP throughput measurement. Those of one lab run in turn, Rounds times, so that each round sees the same
-// machine; Baseline names the one that the ratio is taken to.
-type Bulk struct {
-	Name        string     `toml:"name"`
-	From        string     `toml:"from"`
-	FromAddress netip.Addr `toml:"from_address"`
-	To          string     `toml:"to"`
-	ToAddress   netip.Addr `toml:"to_address"`
-	Duration    Duration   `toml:"duration"`
-	Baseline    string     `toml:"baseline"`
-	// RatioMin makes the lab fail below this ratio of the medians.
-	RatioMin float64 `toml:"ratio_min"`
 }
 
 // Way is how an interface moves.

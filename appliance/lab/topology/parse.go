@@ -120,11 +120,6 @@ func (l *Lab) complete() {
 			p.Size = 64
 		}
 	}
-	for i := range l.Bulks {
-		if l.Bulks[i].Duration.Std() == 0 {
-			l.Bulks[i].Duration = Of(2 * time.Second)
-		}
-	}
 	for i := range l.Moves {
 		if l.Moves[i].Way == "" {
 			l.Moves[i].Way = CarrierWay

@@ -118,7 +118,6 @@ func TestMistakes(t *testing.T) {
 		{"file name", sound + "[[node]]\nname=\"z\"\nkind=\"host\"\nfiles={\"../x\"=\"\"}\n", "not a plain file name"},
 		{"offload", "offload = \"some\"\n" + sound, "expected none, receive or full"},
 		{"download without rate", sound + "[[download]]\nname=\"d\"\nfrom=\"cn\"\nto=\"mn\"\nfrom_address=\"::1\"\nto_address=\"::1\"\n", "rate is missing"},
-		{"baseline", sound + "[[bulk]]\nname=\"d\"\nfrom=\"cn\"\nto=\"mn\"\nfrom_address=\"::1\"\nto_address=\"::1\"\nbaseline=\"e\"\n", "there is no bulk \"e\""},
 		{"flow program", sound + flowTOML("program = \"stream\"", "program = \"chat\""), "flow f: program: found \"chat\", expected stream, exchanges or datagrams"},
 		{"flow rate", sound + flowTOML("rate = \"1Mbit\"", ""), "flow f: rate is missing"},
 		{"flow node", sound + flowTOML("to = \"cn\"", "to = \"nc\""), "flow f: to: there is no node \"nc\""},

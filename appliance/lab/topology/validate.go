@@ -41,6 +41,7 @@ func (l *Lab) validate() []error {
 	c.flows()
 	c.moves()
 	c.observe()
+	c.comparison()
 	return c.errs
 }
 
@@ -117,10 +118,14 @@ func (c *checker) nodes(wired map[string]bool) {
 				}
 			}
 		}
-		for name := range n.Files {
-			if name == "" || name == "." || name == ".." || strings.ContainsAny(name, "/\x00") {
-				c.failf("node %s: files: %q is not a plain file name", n.Name, name)
-			}
+		c.files("node "+n.Name, n.Files)
+	}
+}
+
+func (c *checker) files(what string, files map[string]string) {
+	for name := range files {
+		if name == "" || name == "." || name == ".." || strings.ContainsAny(name, "/\x00") {
+			c.failf("%s: files: %q is not a plain file name", what, name)
 		}
 	}
 }
@@ -169,18 +174,6 @@ func (c *checker) traffic() {
 		}
 		if p.Spacing.Std() < 100*time.Microsecond {
 			c.failf("%s: spacing: found %v, expected at least 100us", what, p.Spacing.Std())
-		}
-	}
-	for _, b := range c.lab.Bulks {
-		what := "bulk " + b.Name
-		c.name("bulk", b.Name, 30, names)
-		node(what, "from", b.From)
-		node(what, "to", b.To)
-		if !b.FromAddress.Is6() || !b.ToAddress.Is6() {
-			c.failf("%s: from_address and to_address must be IPv6 addresses", what)
-		}
-		if b.Baseline != "" && !slices.ContainsFunc(c.lab.Bulks, func(o Bulk) bool { return o.Name == b.Baseline }) {
-			c.failf("%s: baseline: there is no bulk %q", what, b.Baseline)
 		}
 	}
 }

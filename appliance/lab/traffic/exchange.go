@@ -55,10 +55,7 @@ func StartExchanges(ctx context.Context, from, to Endpoint, spacing time.Duratio
 }
 
 func (e *Exchanges) make(from, to Endpoint) {
-	var x Exchange
-	if err := from.Node.Do(func() error { x = exchange(from.Address, to); return nil }); err != nil {
-		x.Err = err
-	}
+	x := Ask(from, to)
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.all = append(e.all, x)
@@ -153,4 +150,12 @@ func SourceAddress(from, to Endpoint) (a netip.Addr, err error) {
 		return err
 	})
 	return a, err
+}
+
+// Ask makes one exchange.
+func Ask(from, to Endpoint) (x Exchange) {
+	if err := from.Node.Do(func() error { x = exchange(from.Address, to); return nil }); err != nil {
+		x.Err = err
+	}
+	return x
 }

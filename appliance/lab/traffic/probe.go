@@ -1,5 +1,5 @@
-// Package traffic is what programs on the nodes of a lab do: streams of UDP probes, one long TCP download, and TCP bulk
-// transfers. Sockets are made in a node's namespace and used by this one process, so that one clock times both ends.
+// Package traffic is what programs on the nodes of a lab do: streams of UDP probes, one long TCP download, and as much
+// TCP or as many datagrams as go. Sockets are made in a node's namespace and used by this one process, so that one clock times both ends.
 package traffic
 
 import (

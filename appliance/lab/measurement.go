@@ -1,0 +1,139 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"kedge/appliance/lab/measure"
+	"kedge/appliance/lab/report"
+	"kedge/appliance/lab/topology"
+	"kedge/appliance/lab/traffic"
+)
+
+// measurement is of one system, under one condition in one round.
+type measurement struct {
+	*comparison
+	system    *topology.System
+	condition string
+	round     int
+	// idle is how many processors are busy without the traffic.
+	idle float64
+}
+
+func (m *measurement) add(figure topology.Figure, direction string, streams int, value float64) {
+	m.result.Add(m.round, m.system.Name, report.Quantity{Condition: m.condition, Figure: figure, Direction: direction, Streams: streams}, value)
+}
+
+// saw checks that the correspondent saw a flow come from where the system has it come from.
+func (m *measurement) saw(all ...netip.Addr) error {
+	for _, a := range all {
+		if err := m.system.Saw(a); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// tcp measures throughput and processor time.
+func (m *measurement) tcp(ctx context.Context) (said string, err error) {
+	for _, streams := range m.order.Plan.Streams {
+		said += fmt.Sprintf("%s%d:", map[bool]string{true: " "}[said != ""], streams)
+		for _, direction := range m.order.Plan.Directions {
+			var busy [2]time.Duration
+			var failures [2]error
+			carried, err := traffic.Bulk(ctx, m.mobile(m.system), m.correspondent(0), traffic.BulkOptions{
+				FromServer: direction == topology.Down, Streams: streams, Length: m.order.Plan.Length,
+				Counting: func() { busy[0], failures[0] = measure.Busy() },
+				Counted:  func() { busy[1], failures[1] = measure.Busy() },
+			})
+			if err = errors.Join(err, failures[0], failures[1]); err == nil {
+				err = m.saw(carried.Seen...)
+			}
+			if err != nil {
+				return said, fmt.Errorf("TCP %s, %d streams: %w", direction, streams, err)
+			}
+			m.add(topology.TCPFigure, direction, streams, carried.PerSecond())
+			if m.idle <= otherWork {
+				worked := (busy[1] - busy[0]).Seconds() - m.idle*carried.Took.Seconds()
+				m.add(topology.ProcessorFigure, direction, streams, worked/(float64(carried.Octets)/1e9))
+			}
+			said += fmt.Sprintf(" %s %.2f", direction, carried.PerSecond()/1e9)
+			if err := pause(ctx, settleTime); err != nil {
+				return said, err
+			}
+		}
+	}
+	return said + " Gbit/s", nil
+}
+
+// otherWork is how many processors may be busy with other things for processor time to say anything: what is measured
+// would take theirs away, and be counted as costing less.
+const otherWork = 0.25
+
+// settleTime is for what is still on its way after a measurement.
+const settleTime = 50 * time.Millisecond
+
+// packetSize is the payload of small datagrams in octets.
+const packetSize = 64
+
+// packets measures small datagrams a second.
+func (m *measurement) packets(ctx context.Context) (said string, err error) {
+	for _, direction := range m.order.Plan.Directions {
+		arrived, err := traffic.Blast(ctx, m.mobile(m.system), m.correspondent(packetsPort), traffic.BlastOptions{
+			FromServer: direction == topology.Down, Size: packetSize, Length: m.order.Plan.Length,
+		})
+		if err == nil {
+			err = m.saw(arrived.Seen)
+		}
+		if err != nil {
+			return said, fmt.Errorf("datagrams %s: %w", direction, err)
+		}
+		m.add(topology.PacketsFigure, direction, 0, arrived.PerSecond())
+		said += fmt.Sprintf("%s %.0f ", direction, arrived.PerSecond()/1e3)
+		if err := pause(ctx, settleTime); err != nil {
+			return said, err
+		}
+	}
+	return said + "k/s", nil
+}
+
+// echoSpacing is of round trips.
+const echoSpacing = 5 * time.Millisecond
+
+// latency measures round trips at light load, for half of the time of other measurements.
+func (m *measurement) latency(ctx context.Context) (string, error) {
+	responder, err := traffic.StartResponder(ctx, m.correspondent(latencyPort))
+	if err != nil {
+		return "", err
+	}
+	defer responder.Stop()
+	echo, err := traffic.StartEcho(ctx, m.mobile(m.system), "", m.correspondent(latencyPort), echoSpacing)
+	if err != nil {
+		return "", err
+	}
+	err = pause(ctx, m.order.Plan.Length/2)
+	echo.Stop()
+	if err != nil {
+		return "", err
+	}
+	trips := echo.RoundTrips()
+	if len(trips) == 0 {
+		return "", errors.Join(errors.New("no round trip was completed"), echo.Err())
+	}
+	var took []time.Duration
+	for _, t := range trips {
+		if err := m.saw(t.Seen); err != nil {
+			return "", fmt.Errorf("round trips: %w", err)
+		}
+		took = append(took, t.Took)
+	}
+	slices.Sort(took)
+	middle, tail := measure.Quantile(took, 0.5), measure.Quantile(took, 0.99)
+	m.add(topology.MedianFigure, "", 0, middle.Seconds())
+	m.add(topology.TailFigure, "", 0, tail.Seconds())
+	return fmt.Sprintf("%.0f us", middle.Seconds()*1e6), nil
+}
