@@ -21,6 +21,8 @@ func FuzzHandle(f *testing.F) {
 		f.Add(r.Payload, byte(0))
 		f.Add(r.Payload, byte(1))
 	}
+	inside := holder(alice).from(aliceHome).datagram(f, 1, anything, time.Minute, noon, outer, private)
+	f.Add(inside.Payload, byte(8))
 	for i, m := range []mh.Message{
 		&mh.DMIPv6{Subtype: mh.DHPQuery, Options: mh.Options{&mh.CNAddress{Address: cn}, alice}},
 		&mh.DMIPv6{Subtype: mh.DHPAdvertisementAcknowledgement, Sequence: 1},
@@ -41,6 +43,9 @@ func FuzzHandle(f *testing.F) {
 		if how&2 != 0 {
 			r.Destination = anycast
 		}
+		if how&8 != 0 {
+			r.Source, r.Outer, r.OuterLocal = aliceHome, outer, outside
+		}
 		from := r.Source
 		if how&4 != 0 {
 			r.HomeAddress = plain
@@ -56,11 +61,19 @@ func FuzzHandle(f *testing.F) {
 			}
 		}
 		for _, s := range of[signaling.Send](e) {
-			if m, err := mh.Parse(s.Payload); err != nil {
-				t.Errorf("sent %x: %v", s.Payload, err)
-			} else if d, ok := m.(*mh.DMIPv6); ok && !d.Status.Accepted() && len(s.Payload) > len(payload) {
+			m, err := mh.Parse(s.Payload)
+			if err != nil {
+				t.Fatalf("sent %x: %v", s.Payload, err)
+			}
+			if _, ok := m.(*mh.BindingError); ok && how&8 != 0 && len(s.Payload) > len(payload) || s.Outer != r.Outer {
+				t.Errorf("sent %+v in answer to %d octets", s, len(payload))
+			}
+			if d, ok := m.(*mh.DMIPv6); ok && !d.Status.Accepted() && len(s.Payload) > len(payload) {
 				t.Errorf("sent %d octets in answer to %d", len(s.Payload), len(payload))
 			}
+		}
+		if how&8 != 0 && len(of[signaling.SendParameterProblem](e)) != 0 {
+			t.Error("Parameter Problem in answer to a datagram")
 		}
 		w.m.Status(w.now)
 	})
