@@ -22,7 +22,7 @@ func (w *world) apply(effect signaling.Effect) {
 		return netip.PrefixFrom(a, 128)
 	}
 	reaches := func(a netip.Addr) {
-		if holds(a); a != home && w.bound[lends(a)].Remote != w.lender(a) {
+		if holds(a); a != home && w.peerAt(w.bound[lends(a)].Remote) != w.lender(a) {
 			w.t.Fatalf("%v: %T%+v uses an address without a tunnel", w.now, effect, effect)
 		}
 	}

@@ -54,14 +54,18 @@ type world struct {
 	serial int
 	rng    *rand.Rand
 
-	m       *Machine
-	cfg     Config
-	careOf  netip.Addr
-	armed   time.Time
-	life    int
-	ha      *homedirectory.Machine
-	proxies map[netip.Addr]*homeproxy.Machine
-	armedAt map[netip.Addr]time.Time
+	m      *Machine
+	cfg    Config
+	careOf netip.Addr
+	// host and hostIPv4 are the host's addresses where the mobile node is, and nat is what its IPv4 datagrams come from; invalid
+	// if there is no NAT.
+	host, hostIPv4 netip.Addr
+	nat            netip.AddrPort
+	armed          time.Time
+	life           int
+	ha             *homedirectory.Machine
+	proxies        map[netip.Addr]*homeproxy.Machine
+	armedAt        map[netip.Addr]time.Time
 
 	// oneWay is the delay between the mobile node at careOf and a peer.
 	oneWay func(careOf, peer netip.Addr) time.Duration
@@ -241,6 +245,10 @@ func (w *world) lost(from, to netip.Addr, payload []byte) bool {
 }
 
 func (w *world) send(e signaling.Send) {
+	if e.Outer.IsValid() {
+		w.sendDatagram(e)
+		return
+	}
 	if e.Source != w.careOf && !w.own(e.Source) {
 		w.t.Fatalf("%v: sent from %s, which is none of the care-of addresses", w.now, e.Source)
 	}
@@ -286,6 +294,8 @@ func (w *world) toProxy(p netip.Addr, e signaling.Event) {
 		s, ok := effect.(signaling.Send)
 		switch {
 		case !ok || w.silent[p] || w.silent[s.Destination]:
+		case s.Outer.IsValid():
+			w.datagramToMobile(s)
 		case s.Destination == agent:
 			w.after(time.Millisecond, func() {
 				w.fromAgent(w.ha.Handle(w.time(), signaling.Received{Source: s.Source, Destination: agent, Payload: s.Payload}))
@@ -310,6 +320,8 @@ func (w *world) fromAgent(out []signaling.Effect) {
 		s, ok := e.(signaling.Send)
 		switch {
 		case !ok:
+		case s.Outer.IsValid():
+			w.datagramToMobile(s)
 		case w.proxies[s.Destination] != nil:
 			w.after(time.Millisecond, func() {
 				w.toProxy(s.Destination, signaling.Received{Source: agent, Destination: s.Destination, Payload: s.Payload})
@@ -340,6 +352,10 @@ func (w *world) toMobile(s signaling.Send) {
 }
 
 func (w *world) echo(e signaling.SendEcho) {
+	if e.Tunnel.IsValid() {
+		w.echoInTunnel(e)
+		return
+	}
 	if w.lost(e.Source, e.Destination, nil) || e.Destination != agent && w.proxies[e.Destination] == nil {
 		return
 	}
