@@ -78,6 +78,15 @@ func (s *station) settle(t *testing.T) {
 	}
 }
 
+// forsake takes the address that packets go to from the peer's kernel, so that a link there gets them all.
+func (s *station) forsake(t *testing.T) {
+	t.Helper()
+	a, _ := netlink.ParseAddr("2001:db8:1::a/64")
+	if err := s.peer.Netlink.AddrDel(s.peer.Link("kt4-peer"), a); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // marks are what is to come in of frames to each of some addresses; the last address gets one that does.
 func (s *station) marks(t *testing.T, to ...packet.LinkAddress) (received []byte) {
 	t.Helper()
@@ -180,6 +189,7 @@ func TestAccessSourceAndStrangers(t *testing.T) {
 	table := &several{addresses: []packet.LinkAddress{another(1)}}
 	s.link.Attach(table, nil)
 	s.settle(t)
+	s.forsake(t)
 	receiver := open(t, s.peer, Config{Interface: "kt4-peer"})
 	receiver.Attach(&several{addresses: []packet.LinkAddress{{2, 9}}}, nil)
 	send := func() {
@@ -223,7 +233,7 @@ func TestFilterProgram(t *testing.T) {
 		for i := range n {
 			addresses = append(addresses, another(i))
 		}
-		program := filter(addresses)
+		program := filter(addresses, nil)
 		if raw, err := bpf.Assemble(program); err != nil || len(raw) > 4096 {
 			t.Fatalf("%d addresses: %d instructions, %v", n, len(raw), err)
 		}
@@ -272,6 +282,7 @@ func TestAccessDoesNotAllocate(t *testing.T) {
 	table := &several{addresses: []packet.LinkAddress{another(1)}}
 	s.link.Attach(table, nil)
 	s.settle(t)
+	s.forsake(t)
 	receiver := open(t, s.peer, Config{Interface: "kt4-peer"})
 	receiver.Attach(&several{addresses: []packet.LinkAddress{{2, 9}}}, nil)
 	udp := super(packet.UDP, 0, 100, make([]byte, 100), 9)

@@ -4,7 +4,7 @@
 // # Journey of a packet
 //
 // In: the kernel's filter passes IPv6 frames that are for this interface, for a group, or, on an access link, for one of
-// the routers that kedge is there; a batch of them is received behind their virtio and Ethernet headers; neighbour
+// the routers that kedge is there, but not TCP and UDP for addresses that the kernel itself has on the interface; a batch of them is received behind their virtio and Ethernet headers; neighbour
 // discovery goes to the neighbour table, and with all others to the reader. Out: the next hop's link-layer address comes
 // from the table without a lock; where it is not known the packet waits in the table, which makes a solicitation.
 // Super-packets leave whole where the kernel can cut them up, and are cut up here behind tunnel headers.
@@ -73,6 +73,7 @@ type Link struct {
 	running  sync.WaitGroup
 	state    atomic.Pointer[State]
 	bound    int // interface index; used by the monitor's goroutine only
+	hostsOf  int // the one whose addresses the filter has; likewise
 	attached atomic.Pointer[attachment]
 	attach   chan struct{} // has a value when attached has changed
 	noUSO    atomic.Bool   // the kernel does not cut up UDP

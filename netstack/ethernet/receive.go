@@ -2,6 +2,7 @@ package ethernet
 
 import (
 	"encoding/binary"
+	"net/netip"
 	"os"
 
 	"golang.org/x/net/bpf"
@@ -14,18 +15,45 @@ import (
 // it takes 4096. With more it passes all unicast frames, and Read drops those that are for nobody here.
 const maxFiltered = 256
 
-// filter passes IPv6 frames for this interface, for groups, and for more link-layer addresses, and with them all of routers'. The socket is bound to IPv6
-// besides, so that it is offered no frame of another type, and none that the kernel sends.
-func filter(addresses []packet.LinkAddress) []bpf.Instruction {
+// maxHostAddresses is how many of the kernel's addresses the filter knows, nine instructions for each.
+const maxHostAddresses = 16
+
+// filter passes IPv6 frames for this interface, for groups, and for more link-layer addresses, and with them all of
+// routers'. It refuses TCP and UDP for the host's addresses, at most maxHostAddresses, which are the kernel's business
+// alone: among them may be as many datagrams of RFC 5555 as the interface carries. The socket is bound to IPv6 besides, so
+// that it is offered no frame of another type, and none that the kernel sends.
+func filter(addresses []packet.LinkAddress, host []netip.Addr) []bpf.Instruction {
 	pass, refuse := bpf.RetConstant{Val: 1 << 18}, bpf.RetConstant{Val: 0}
 	program := []bpf.Instruction{
 		bpf.LoadAbsolute{Off: 12, Size: 2},
 		bpf.JumpIf{Cond: bpf.JumpEqual, Val: etherTypeIPv6, SkipTrue: 1},
 		refuse,
+	}
+	if len(host) > 0 {
+		const nextHeader, destination, perAddress = ethernetLength + 6, ethernetLength + 24, 9
+		program = append(program,
+			bpf.LoadAbsolute{Off: nextHeader, Size: 1},
+			bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.IPPROTO_UDP, SkipTrue: 2},
+			bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.IPPROTO_TCP, SkipTrue: 1},
+			bpf.Jump{Skip: uint32(perAddress * len(host))},
+		)
+		for _, a := range host {
+			b := a.As16()
+			// Addresses of an interface differ in their last octets.
+			for at := 12; at >= 0; at -= 4 {
+				program = append(program,
+					bpf.LoadAbsolute{Off: uint32(destination + at), Size: 4},
+					bpf.JumpIf{Cond: bpf.JumpEqual, Val: binary.BigEndian.Uint32(b[at:]), SkipFalse: uint8(1 + at/2)},
+				)
+			}
+			program = append(program, refuse)
+		}
+	}
+	program = append(program,
 		bpf.LoadExtension{Num: bpf.ExtType},
 		bpf.JumpIf{Cond: bpf.JumpGreaterThan, Val: unix.PACKET_MULTICAST, SkipTrue: 1},
 		pass,
-	}
+	)
 	if len(addresses) == 0 {
 		return append(program, refuse)
 	}
@@ -52,8 +80,8 @@ func filter(addresses []packet.LinkAddress) []bpf.Instruction {
 }
 
 // attachFilter gives the socket its filter, in place of any earlier one.
-func attachFilter(fd int, addresses []packet.LinkAddress) error {
-	raw, err := bpf.Assemble(filter(addresses))
+func attachFilter(fd int, addresses []packet.LinkAddress, host []netip.Addr) error {
+	raw, err := bpf.Assemble(filter(addresses, host))
 	if err != nil {
 		return err
 	}
@@ -71,6 +99,8 @@ type membership struct {
 	addresses int
 	// promiscuous is the interface that has been asked for all unicast frames; 0 if none has.
 	promiscuous int
+	// host are the kernel's addresses that the filter refuses TCP and UDP for.
+	host []netip.Addr
 }
 
 // bindSocket makes the socket receive from and send to the interface.
@@ -95,19 +125,26 @@ func bindSocket(fd, index int) error {
 func (l *Link) readdress() {
 	l.members.Lock()
 	defer l.members.Unlock()
+	l.raw.Control(func(fd uintptr) {
+		l.refilter(int(fd), false)
+		l.promiscuous(int(fd), l.state.Load().Index)
+	})
+}
+
+// refilter gives the socket the filter that fits the attached table and the host, whose addresses may have changed. The
+// caller holds members.
+func (l *Link) refilter(fd int, host bool) {
 	var addresses []packet.LinkAddress
 	if a := l.attached.Load(); a != nil && a.access != nil {
 		addresses = a.access.Addresses(maxFiltered + 1)
 	}
 	m := &l.membership
-	l.raw.Control(func(fd uintptr) {
-		if len(addresses) != m.addresses || len(addresses) <= maxFiltered {
-			if attachFilter(int(fd), addresses) == nil {
-				m.addresses = len(addresses)
-			}
-		}
-		l.promiscuous(int(fd), l.state.Load().Index)
-	})
+	if !host && len(addresses) > maxFiltered && len(addresses) == m.addresses {
+		return // it passes all already
+	}
+	if attachFilter(fd, addresses, m.host) == nil {
+		m.addresses = len(addresses)
+	}
 }
 
 // promiscuous asks an interface for all unicast frames if the filter passes some for other addresses. The caller holds

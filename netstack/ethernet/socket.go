@@ -33,7 +33,7 @@ func openSocket(buffer int) (int, error) {
 }
 
 func configureSocket(fd, buffer int) error {
-	if err := attachFilter(fd, nil); err != nil {
+	if err := attachFilter(fd, nil, nil); err != nil {
 		return err
 	}
 	// Also without Config.Offload: super-packets arrive all the same, and only this header tells how to cut them up.
