@@ -75,8 +75,8 @@ func (e *Engine) UnbindAttached(prefix netip.Prefix) {
 	})
 }
 
-// changeServed publishes a state with what edit makes of what is bound to prefix, unless edit says that it left it alone.
-// What is bound to nothing any more is taken out.
+// changeServed publishes what edit makes of what is bound to prefix, unless edit says that it left it alone. What is bound
+// to nothing any more is taken out.
 func (e *Engine) changeServed(prefix netip.Prefix, edit func(*binding) bool) {
 	if !isPrefix(prefix) {
 		return
@@ -84,17 +84,35 @@ func (e *Engine) changeServed(prefix netip.Prefix, edit func(*binding) bool) {
 	prefix = prefix.Masked()
 	e.changeIf(func(s *state) bool {
 		b := new(binding)
-		if old, ok := s.served.Get(prefix); ok {
+		b.high, b.low = halves(prefix.Addr())
+		if old := s.servedExactly(prefix); old != nil {
 			b.continues(old)
 		}
 		if !edit(b) {
 			return false
 		}
-		if b.anchored || b.attached != nil {
+		switch bound := b.anchored || b.attached != nil; {
+		case prefix.IsSingleIP() && bound:
+			s.hosts.put(b)
+			return false
+		case prefix.IsSingleIP():
+			s.hosts.remove(b)
+			return false
+		case bound:
 			s.served = s.served.InsertPersist(prefix, b)
-		} else {
+		default:
 			s.served = s.served.DeletePersist(prefix)
 		}
+		s.anyServed = s.served.Size() > 0
 		return true
 	})
+}
+
+// servedExactly is what a masked prefix itself is bound to; nil if to nothing.
+func (s *state) servedExactly(prefix netip.Prefix) *binding {
+	if prefix.IsSingleIP() {
+		return s.hosts.get(prefix.Addr())
+	}
+	b, _ := s.served.Get(prefix)
+	return b
 }

@@ -9,6 +9,8 @@ import (
 type binding struct {
 	// from and to are when packets of the anchored prefix last passed.
 	from, to stamp
+	// high and low are the address, if it is of one.
+	high, low uint64
 	Tunnel
 	// anchored says that Tunnel is an anchor's. Tables of mobile nodes' own bindings do without.
 	anchored bool
@@ -49,8 +51,8 @@ func (e *Engine) Anchored(prefix netip.Prefix) (Tunnel, bool) {
 	if !isPrefix(prefix) {
 		return Tunnel{}, false
 	}
-	b, ok := e.state.Load().served.Get(prefix.Masked())
-	if !ok || !b.anchored {
+	b := e.state.Load().servedExactly(prefix.Masked())
+	if b == nil || !b.anchored {
 		return Tunnel{}, false
 	}
 	return b.Tunnel, true

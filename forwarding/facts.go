@@ -16,7 +16,7 @@ const cacheSize = 2048
 type facts struct {
 	high, low  uint64
 	generation uint64
-	known      uint64 // which of the following have been looked up, and the role
+	known      uint64 // which of the following have been looked up, the role, and the hash
 	l          *local
 	s          *binding
 	m          *binding
@@ -30,24 +30,27 @@ const (
 	knowsRoute
 	knowsRole
 	roleShift = 8
+	hashShift = 32
 )
 
 // facts finds or makes the entry of an address, which is good until the next call. The hash is keyed, so that nobody can
 // make addresses displace each other at will.
 func (w *Worker) facts(address netip.Addr) *facts {
-	b := address.As16()
-	high, low := binary.BigEndian.Uint64(b[:]), binary.BigEndian.Uint64(b[8:])
-	f := &w.cache[mix(high^w.engine.flowSeed[0], low^w.engine.flowSeed[1])%cacheSize]
+	high, low := halves(address)
+	hash := w.state.hosts.hash(high, low)
+	f := &w.cache[hash%cacheSize]
 	if f.low != low || f.high != high || f.generation != w.state.generation {
-		*f = facts{high: high, low: low, generation: w.state.generation}
+		*f = facts{high: high, low: low, generation: w.state.generation, known: uint64(hash) << hashShift}
 	}
 	return f
 }
 
-func (f *facts) address() netip.Addr {
+func (f *facts) address() netip.Addr { return addressOf(f.high, f.low) }
+
+func addressOf(high, low uint64) netip.Addr {
 	var b [16]byte
-	binary.BigEndian.PutUint64(b[:], f.high)
-	binary.BigEndian.PutUint64(b[8:], f.low)
+	binary.BigEndian.PutUint64(b[:], high)
+	binary.BigEndian.PutUint64(b[8:], low)
 	return netip.AddrFrom16(b)
 }
 
@@ -60,8 +63,12 @@ func (f *facts) local(s *state) *local {
 	return f.l
 }
 
-// served is what the address is bound to as anchored or attached here; nil if it is not.
+// served is what the address is bound to as anchored or attached here; nil if it is not. Only what prefixes are bound to is
+// remembered.
 func (f *facts) served(s *state) *binding {
+	if b := s.hosts.find(uint32(f.known>>hashShift), f.high, f.low); b != nil || !s.anyServed {
+		return b
+	}
 	if f.known&knowsServed == 0 {
 		f.s, _ = s.served.Lookup(f.address())
 		f.known |= knowsServed

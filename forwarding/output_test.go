@@ -156,13 +156,14 @@ func TestRefreshChangesNothing(t *testing.T) {
 	}
 	set()
 	before := e.state.Load()
+	bound := before.hosts.get(h2)
 	set()
-	if e.state.Load() != before {
-		t.Error("a new state")
+	if e.state.Load() != before || before.hosts.get(h2) != bound {
+		t.Error("a new state or binding")
 	}
 	must(t, e.BindAnchored(host(h2), Tunnel{Local: c1, Remote: c2, PathMTU: 1400}))
-	if e.state.Load() == before {
-		t.Error("no new state")
+	if e.state.Load() != before || before.hosts.get(h2) == bound {
+		t.Error("a new state, or no new binding")
 	}
 }
 

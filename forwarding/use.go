@@ -37,8 +37,8 @@ func (e *Engine) AttachedUse(prefix netip.Prefix) (u Use, ok bool) {
 	if !isPrefix(prefix) {
 		return Use{}, false
 	}
-	b, ok := e.state.Load().served.Get(prefix.Masked())
-	if !ok {
+	b := e.state.Load().servedExactly(prefix.Masked())
+	if b == nil {
 		return Use{}, false
 	}
 	return e.use(b), true
@@ -47,8 +47,14 @@ func (e *Engine) AttachedUse(prefix netip.Prefix) (u Use, ok bool) {
 // AttachedUses is the use of all prefixes that BindAttached or BindAnchored bound, in no order.
 func (e *Engine) AttachedUses() iter.Seq2[netip.Prefix, Use] {
 	return func(yield func(netip.Prefix, Use) bool) {
-		for prefix, b := range e.state.Load().served.All() {
+		s := e.state.Load()
+		for prefix, b := range s.served.All() {
 			if !yield(prefix, e.use(b)) {
+				return
+			}
+		}
+		for b := range s.hosts.all() {
+			if !yield(netip.PrefixFrom(addressOf(b.high, b.low), 128), e.use(b)) {
 				return
 			}
 		}
@@ -75,12 +81,12 @@ func (e *Engine) date(s *stamp) time.Time {
 }
 
 // stamp is a time in seconds since the engine's epoch, times two plus one, so that 0 is none.
-type stamp struct{ atomic.Int64 }
+type stamp struct{ atomic.Uint32 }
 
-func stampOf(now time.Duration) int64 { return int64(now/time.Second)<<1 | 1 }
+func stampOf(now time.Duration) uint32 { return uint32(now/time.Second)<<1 | 1 }
 
 // touch writes once a second at most, so that workers do not take the cache line from each other with every packet.
-func (s *stamp) touch(now int64) {
+func (s *stamp) touch(now uint32) {
 	if s.Load() != now {
 		s.Store(now)
 	}
@@ -96,7 +102,7 @@ type side struct {
 	_                [40]byte
 }
 
-func (s *side) count(now int64, tunneled bool) {
+func (s *side) count(now uint32, tunneled bool) {
 	s.last.touch(now)
 	if tunneled {
 		s.tunneled.Add(1)

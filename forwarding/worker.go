@@ -19,7 +19,7 @@ type Worker struct {
 	state *state
 	now   time.Duration
 	clock time.Time
-	stamp int64 // of now
+	stamp uint32 // of now
 
 	result    Result
 	slots     [256]uint16 // port -> index in result.Outputs, plus one
@@ -29,6 +29,8 @@ type Worker struct {
 	tally     tally
 	cache     *[cacheSize]facts
 	strangers strangers
+	// warmed keeps the compiler from leaving out what lookAhead reads.
+	warmed    uint64
 	announced announcements
 
 	header, reply, embedded, original ip6.Header
@@ -70,6 +72,7 @@ func (w *Worker) Process(now time.Time, in PortID, pkts []*packet.Packet) *Resul
 		w.fromHostWithFlows(pkts, in)
 		return w.end()
 	}
+	w.lookAhead(pkts, port.UDP)
 	for _, p := range pkts {
 		switch {
 		case port.Host:
