@@ -3,9 +3,12 @@ package binding
 import (
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"iter"
 	"net/netip"
 	"time"
+
+	"kedge/signaling/index"
 )
 
 // Why Put refuses.
@@ -25,17 +28,19 @@ type Limits struct {
 
 // Cache is a binding cache. It is not safe for concurrent use.
 //
-// Bindings live in fixed-size slots of one slice, found by a map from home address to slot number. A heap of slot numbers
-// keeps them in order of the time they are due; each slot knows its place in the heap, so that refreshing a binding
-// moves it in O(log n). Owners are counted in a table of their own, which each name is in once.
+// Bindings live in fixed-size slots, found by an index from home address to slot number. A heap of slot numbers keeps them
+// in order of the time they are due; each slot knows its place in the heap, so that refreshing a binding moves it in
+// O(log n). Owners are counted in a table of their own, which each name is in once.
 type Cache struct {
 	limits Limits
 	store  Store
 	// epoch is what slots count nanoseconds from; its monotonic clock reading makes them immune to clock steps.
 	epoch    time.Time
-	slots    []slot
+	chunks   []*[chunkSlots]slot
+	used     uint32 // slots of chunks that ever were in use
 	free     []uint32
-	index    map[key]uint32
+	seed     maphash.Seed
+	index    index.Index
 	heap     []uint32
 	networks map[uint32][]netip.Prefix
 	owners   owners
@@ -63,6 +68,21 @@ type slot struct {
 	expires   int64
 }
 
+// chunkSlots is how many slots are allocated at once: the cache grows without copying.
+const chunkSlots = 256
+
+func (c *Cache) slot(i uint32) *slot { return &c.chunks[i/chunkSlots][i%chunkSlots] }
+
+func (c *Cache) hash(k *key) uint64 {
+	var b [17]byte
+	b[copy(b[:], k.address[:])] = k.bits
+	return maphash.Bytes(c.seed, b[:])
+}
+
+func (c *Cache) find(k *key, hash uint64) (uint32, bool) {
+	return c.index.Find(hash, func(i uint32) bool { return c.slot(i).key == *k })
+}
+
 // New makes an empty cache. epoch is any time near the present, with a monotonic clock reading when the times handed in
 // later have one. store may be nil; what it holds is taken in by Load only.
 func New(epoch time.Time, limits Limits, store Store) *Cache {
@@ -70,7 +90,7 @@ func New(epoch time.Time, limits Limits, store Store) *Cache {
 		limits:   limits,
 		store:    store,
 		epoch:    epoch,
-		index:    make(map[key]uint32),
+		seed:     maphash.MakeSeed(),
 		networks: make(map[uint32][]netip.Prefix),
 		owners:   newOwners(),
 		locals:   locals{numbers: make(map[netip.Addr]uint16)},
@@ -78,7 +98,7 @@ func New(epoch time.Time, limits Limits, store Store) *Cache {
 }
 
 // Len is the number of bindings, Invalid ones included.
-func (c *Cache) Len() int { return len(c.index) }
+func (c *Cache) Len() int { return c.index.Len() }
 
 // Valid is the number of bindings that are not Invalid.
 func (c *Cache) Valid() int { return c.owners.bindings }
@@ -102,7 +122,8 @@ func keyOf(home netip.Prefix) key {
 // Get returns the binding of exactly that home address or prefix. Its Networks are the cache's own, as long as the binding
 // does not change.
 func (c *Cache) Get(home netip.Prefix) (Binding, bool) {
-	i, ok := c.index[keyOf(home)]
+	k := keyOf(home)
+	i, ok := c.find(&k, c.hash(&k))
 	if !ok {
 		return Binding{}, false
 	}
@@ -112,8 +133,8 @@ func (c *Cache) Get(home netip.Prefix) (Binding, bool) {
 // Allows says whether Put would take a new binding of owner, when reserved more are already promised: nil, ErrFull or
 // ErrOwnerFull.
 func (c *Cache) Allows(owner string, reserved int) error {
-	if c.limits.Total > 0 && len(c.index)+reserved >= c.limits.Total {
-		return fmt.Errorf("%w: %d of %d", ErrFull, len(c.index)+reserved, c.limits.Total)
+	if c.limits.Total > 0 && c.index.Len()+reserved >= c.limits.Total {
+		return fmt.Errorf("%w: %d of %d", ErrFull, c.index.Len()+reserved, c.limits.Total)
 	}
 	if n := c.owners.count(owner); c.limits.PerOwner > 0 && owner != "" && n >= c.limits.PerOwner {
 		return fmt.Errorf("%w: %d", ErrOwnerFull, n)
@@ -125,21 +146,22 @@ func (c *Cache) Allows(owner string, reserved int) error {
 // has changed, or ErrStore.
 func (c *Cache) Put(b Binding) error {
 	k := keyOf(b.Home)
-	i, exists := c.index[k]
-	counts := b.Flags&Invalid == 0 && !(exists && c.slots[i].flags&Invalid == 0 && c.owners.name(c.slots[i].owner) == b.Owner)
-	if !exists && c.limits.Total > 0 && len(c.index) >= c.limits.Total {
-		return fmt.Errorf("%w: %d", ErrFull, len(c.index))
+	hash := c.hash(&k)
+	i, exists := c.find(&k, hash)
+	counts := b.Flags&Invalid == 0 && !(exists && c.slot(i).flags&Invalid == 0 && c.owners.name(c.slot(i).owner) == b.Owner)
+	if !exists && c.limits.Total > 0 && c.index.Len() >= c.limits.Total {
+		return fmt.Errorf("%w: %d", ErrFull, c.index.Len())
 	}
 	if n := c.owners.count(b.Owner); counts && b.Owner != "" && c.limits.PerOwner > 0 && n >= c.limits.PerOwner {
 		return fmt.Errorf("%w: %d", ErrOwnerFull, n)
 	}
 	if !exists {
 		i = c.allocate()
-		c.index[k] = i
+		c.index.Add(hash, i)
 	} else {
-		c.owners.drop(c.slots[i].owner, c.slots[i].flags&Invalid == 0)
+		c.owners.drop(c.slot(i).owner, c.slot(i).flags&Invalid == 0)
 	}
-	s := &c.slots[i]
+	s := c.slot(i)
 	position := s.position
 	*s = slot{
 		key:       k,
@@ -171,15 +193,16 @@ func (c *Cache) Put(b Binding) error {
 // Delete forgets the binding of home and reports whether there was one. The error wraps ErrStore.
 func (c *Cache) Delete(home netip.Prefix) (bool, error) {
 	k := keyOf(home)
-	i, ok := c.index[k]
+	hash := c.hash(&k)
+	i, ok := c.find(&k, hash)
 	if !ok {
 		return false, nil
 	}
-	c.remove(c.slots[i].position)
-	c.owners.drop(c.slots[i].owner, c.slots[i].flags&Invalid == 0)
-	delete(c.index, k)
+	c.remove(c.slot(i).position)
+	c.owners.drop(c.slot(i).owner, c.slot(i).flags&Invalid == 0)
+	c.index.Remove(hash, i)
 	delete(c.networks, i)
-	c.slots[i] = slot{}
+	*c.slot(i) = slot{}
 	c.free = append(c.free, i)
 	c.deleted++
 	if c.store != nil {
@@ -195,13 +218,13 @@ func (c *Cache) Next() time.Time {
 	if len(c.heap) == 0 {
 		return time.Time{}
 	}
-	return c.time(c.slots[c.heap[0]].due())
+	return c.time(c.slot(c.heap[0]).due())
 }
 
 // Due returns the binding that has been due longest, if any is due at now. It stays in the cache: the caller deletes it or
 // puts it with another time.
 func (c *Cache) Due(now time.Time) (Binding, bool) {
-	if len(c.heap) == 0 || c.slots[c.heap[0]].due() > int64(now.Sub(c.epoch)) {
+	if len(c.heap) == 0 || c.slot(c.heap[0]).due() > int64(now.Sub(c.epoch)) {
 		return Binding{}, false
 	}
 	return c.binding(c.heap[0]), true
@@ -210,7 +233,7 @@ func (c *Cache) Due(now time.Time) (Binding, bool) {
 // All yields every binding in no particular order. The cache must not be changed meanwhile.
 func (c *Cache) All() iter.Seq[Binding] {
 	return func(yield func(Binding) bool) {
-		for _, i := range c.index {
+		for _, i := range c.heap {
 			if !yield(c.binding(i)) {
 				return
 			}
@@ -224,12 +247,15 @@ func (c *Cache) allocate() uint32 {
 		c.free = c.free[:n-1]
 		return i
 	}
-	c.slots = append(c.slots, slot{})
-	return uint32(len(c.slots) - 1)
+	if c.used%chunkSlots == 0 {
+		c.chunks = append(c.chunks, new([chunkSlots]slot))
+	}
+	c.used++
+	return c.used - 1
 }
 
 func (c *Cache) binding(i uint32) Binding {
-	s := &c.slots[i]
+	s := c.slot(i)
 	return Binding{
 		Home:      netip.PrefixFrom(netip.AddrFrom16(s.key.address), int(s.key.bits)),
 		CareOf:    address(s.careOf),

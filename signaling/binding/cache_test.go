@@ -323,9 +323,9 @@ func TestCacheDoesNotLeakOwnersOrSlots(t *testing.T) {
 			c.Delete(home(i - 10))
 		}
 	}
-	if len(c.slots) > 11 || len(c.owners.list) > 12 || len(c.owners.numbers) != 10 || len(c.networks) != 10 {
+	if c.used > 11 || len(c.owners.list) > 12 || c.owners.numbers.Len() != 10 || len(c.networks) != 10 {
 		t.Errorf("%d slots, %d owners, %d names, %d networks for %d bindings",
-			len(c.slots), len(c.owners.list), len(c.owners.numbers), len(c.networks), c.Len())
+			c.used, len(c.owners.list), c.owners.numbers.Len(), len(c.networks), c.Len())
 	}
 }
 

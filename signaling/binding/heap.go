@@ -5,7 +5,7 @@ package binding
 
 func (c *Cache) push(i uint32) {
 	c.heap = append(c.heap, i)
-	c.slots[i].position = uint32(len(c.heap) - 1)
+	c.slot(i).position = uint32(len(c.heap) - 1)
 	c.up(uint32(len(c.heap) - 1))
 }
 
@@ -55,11 +55,11 @@ func (c *Cache) down(p uint32) (moved bool) {
 }
 
 func (c *Cache) before(p, q uint32) bool {
-	return c.slots[c.heap[p]].due() < c.slots[c.heap[q]].due()
+	return c.slot(c.heap[p]).due() < c.slot(c.heap[q]).due()
 }
 
 func (c *Cache) swap(p, q uint32) {
 	c.heap[p], c.heap[q] = c.heap[q], c.heap[p]
-	c.slots[c.heap[p]].position = p
-	c.slots[c.heap[q]].position = q
+	c.slot(c.heap[p]).position = p
+	c.slot(c.heap[q]).position = q
 }
