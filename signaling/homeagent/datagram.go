@@ -14,12 +14,12 @@ import (
 // node knows of comes in an option. Where the datagram came from is what the binding is made for: a NAT may have rewritten it,
 // which is how one is detected (section 4.2).
 //
-// Hence nothing authenticates the care-of address of such a binding. Who can change the outer header of a Binding Update on its
-// way, or can hold it back and send it on from elsewhere, before the mobile node's clock has moved on by the association's
-// window, has the mobile node's packets sent to where he wants (section 5). That takes a place on the path, which is
-// enough to read and to drop all those packets anyway. A copy of one that has arrived does nothing: its timestamp is not later
-// than the last accepted one. A Binding Update without datagram, whose care-of address is authenticated, cannot be made into
-// one with it, since flag F or the IPv4 Care-of Address option, which authentication covers, has to say that it was meant so.
+// Hence nothing authenticates the care-of address of such a binding (section 5). Who can change the outer header of a Binding
+// Update on its way, or hold it back and send it on from elsewhere while its timestamp is fresh, has the mobile node's packets
+// sent to where he wants. That takes a place on the path, which is enough to read and to drop all those packets anyway. A
+// copy of one that has arrived does nothing: its timestamp is not later than the last accepted one. And a Binding Update
+// without datagram, whose care-of address is authenticated, cannot be made into one with it: flag F or the IPv4 Care-of Address
+// option, which authentication covers, has to say that it was meant so.
 
 const (
 	// DefaultNATRefresh is NATKATIMEOUT (RFC 5555 section 6).
