@@ -245,7 +245,9 @@ func TestRestartWithAClockThatWentBack(t *testing.T) {
 	again := start(t, stored(s))
 	again.now = noon.Add(-time.Hour)
 	var err error
-	if again.m, err = New(again.m.cfg, again.now); err != nil {
+	c := config()
+	stored(s)(&c)
+	if again.m, err = New(c, again.now); err != nil {
 		t.Fatal(err)
 	}
 	again.restore()

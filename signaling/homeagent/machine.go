@@ -100,6 +100,8 @@ func New(cfg Config, now time.Time) (*Machine, error) {
 	if m.authority = cfg.Authority; m.authority == nil {
 		m.authority = m.cfg.Nodes()
 	}
+	// The authority has them.
+	m.cfg.MobileNodes, m.cfg.Associations = nil, nil
 	for _, a := range cfg.Associations {
 		m.memory = max(m.memory, a.Memory())
 	}
