@@ -62,12 +62,16 @@ func (m *Machine) authenticate(now time.Time, q *request) bool {
 	return true
 }
 
-// lastTimestamp is the latest timestamp accepted for the home address, 0 if none is remembered.
+// lastTimestamp is the latest timestamp accepted for the home address, 0 if none is remembered. In a datagram, which could have
+// been copied before a restart that lost its timestamp and now come from elsewhere, none from before the start is later.
 func (m *Machine) lastTimestamp(q *request) mh.NTPTime {
 	if p := m.pending.get(q.home); p != nil {
 		return p.request.timestamp
 	}
 	b, _ := m.cache.Get(host(q.home))
+	if b.Timestamp == 0 && q.datagram() {
+		return mh.NTPTimeOf(m.Clock(m.start)) - 1
+	}
 	return mh.NTPTime(b.Timestamp)
 }
 

@@ -199,8 +199,17 @@ func TestReplayFromElsewhereMovesNothing(t *testing.T) {
 	replay(w)
 	w.bound(signed, nat.Addr(), 55*time.Second)
 
-	// Nor does it after a restart, or when the binding has been deleted.
+	// Nor does it after a restart, without the store too, or when the binding has been deleted.
 	c := config()
+	lost, err := New(c, w.now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w = &world{t, lost, w.now}
+	replay(w)
+	w.bound(signed, nowhere, 0)
+	r = w.signedUpdate(2).datagram(t, nat, private)
+	effects(w.handle(r)).answered(t, r, 0)
 	c.Store = store
 	m, err := New(c, w.now)
 	if err != nil {
