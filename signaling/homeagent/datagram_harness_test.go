@@ -114,4 +114,3 @@ func binds(t testing.TB, e effects, want ...signaling.Bind) {
 		t.Errorf("binds %+v, want %+v", got, want)
 	}
 }
-
