@@ -91,3 +91,24 @@ func FuzzHandle(f *testing.F) {
 		w.run(time.Minute)
 	})
 }
+
+// FuzzRecord reads arbitrary leases: what is taken for one has to be of use.
+func FuzzRecord(f *testing.F) {
+	record := make([]byte, recordFixed, recordFixed+1+2*recordEndpoint)
+	record[0], record[2], record[9] = recordVersion, 128, 4
+	dhp := proxyAddr(0).As16()
+	copy(record[18:], dhp[:])
+	f.Add(poolOf(0).Addr().Next().AsSlice(), append(record, 0))
+	record[1] = recordFlagUDP
+	f.Add(poolOf(0).Addr().Next().AsSlice(), appendEndpoint(appendEndpoint(append(record, 1), endpointOf(0)), endpoint6Of(0)))
+	f.Fuzz(func(t *testing.T, key, record []byte) {
+		l, err := parseRecord(key, record)
+		if err != nil {
+			return
+		}
+		if !mh.UnicastRoutable(l.address) || !mh.UnicastRoutable(l.proxy) || !l.prefix.IsValid() || len(l.endpoints) > mh.MaxUDPEndpoints ||
+			l.endpoint.IsValid() && !mh.UDPReachable(l.endpoint) {
+			t.Errorf("took %+v", l)
+		}
+	})
+}

@@ -25,7 +25,7 @@ func (m *Machine) prompt(now time.Time, doubtful bool) bool {
 	m.promptAfter = now.Add(promptInterval)
 	m.entry.doubtful = m.entry.doubtful || doubtful
 	if m.request.purpose == register {
-		m.request.at, m.request.wait, m.request.unanswered = now, 0, 0
+		m.request.at, m.request.wait = now, 0
 	} else {
 		m.entry.refreshAt = now
 	}
