@@ -16,6 +16,7 @@ import (
 
 	"kedge/appliance/control"
 	"kedge/appliance/lab"
+	"kedge/appliance/node"
 	"kedge/config"
 )
 
@@ -62,7 +63,7 @@ Look at a running one:  kedge status`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	root.AddCommand(runCommand(), checkCommand(), statusCommand(), bindingsCommand(), eventsCommand(), flowsCommand(), anchorsCommand(), directoryCommand(), mobileNodesCommand(), sessionsCommand(), doctorCommand(), lab.Command(), versionCommand())
+	root.AddCommand(runCommand(), checkCommand(), statusCommand(), bindingsCommand(), eventsCommand(), flowsCommand(), anchorsCommand(), directoryCommand(), mobileNodesCommand(), sessionsCommand(), doctorCommand(), lab.Command(node.Version()), versionCommand())
 	node := &cobra.Group{ID: "node", Title: "Commands:"}
 	network := &cobra.Group{ID: "network", Title: "Programs of test networks:"}
 	root.AddGroup(node, network)

@@ -17,9 +17,9 @@ import (
 	"kedge/appliance/lab/space"
 )
 
-// Command is `lab` with its sub-commands, to be added to the program's root command. The program starts itself with
+// Command is `lab` with its sub-commands, to be added to the root command of a program of that version. The program starts itself with
 // "lab inner" and "lab enter" as first arguments. Errors that wrap *ExitError carry an exit status and need not be shown.
-func Command() *cobra.Command {
+func Command(version string) *cobra.Command {
 	var opt options
 	cmd := &cobra.Command{
 		Use:   "lab NAME|FILE.toml",
@@ -36,7 +36,7 @@ Needs root, or user namespaces and a /dev/net/tun that the user may open. Leaves
 	}
 	cmd.Flags().IntVar(&opt.foreignMoves, "moves", 0, "go on moving until there were so many moves between foreign links")
 	cmd.Flags().BoolVar(&opt.figures, "figures", false, "run with every value that the lab file has for a series of figures")
-	cmd.AddCommand(listCommand(), throughputCommand(), upCommand(&opt), downCommand(), execCommand(), moveCommand(), innerCommand(), enterCommandLine())
+	cmd.AddCommand(listCommand(), throughputCommand(version), upCommand(&opt), downCommand(), execCommand(), moveCommand(), innerCommand(), enterCommandLine())
 	runFlags(cmd, &opt)
 	return cmd
 }

@@ -247,19 +247,11 @@ func stopAll(nodes []*node) {
 
 // awaitSystem waits until a new flow goes by the system.
 func (c *comparison) awaitSystem(ctx context.Context, s *topology.System, nodes []*node) error {
-	responder, err := traffic.StartResponder(ctx, c.correspondent(greetingPort))
-	if err != nil {
-		return err
-	}
-	defer responder.Stop()
 	limit := time.Now().Add(c.lab.StartTimeout.Std())
 	for {
-		x := traffic.Ask(c.mobile(s), c.correspondent(greetingPort))
-		err := x.Err
+		err := c.greet(ctx, s)
 		if err == nil {
-			if err = s.Saw(x.Seen); err == nil {
-				return nil
-			}
+			return nil
 		}
 		for _, n := range nodes {
 			if n.exited() != "" {
@@ -273,6 +265,21 @@ func (c *comparison) awaitSystem(ctx context.Context, s *topology.System, nodes 
 			return err
 		}
 	}
+}
+
+// greet asks the correspondent once by the system.
+func (c *comparison) greet(ctx context.Context, s *topology.System) error {
+	// At first its address may not be usable yet.
+	responder, err := traffic.StartResponder(ctx, c.correspondent(greetingPort))
+	if err != nil {
+		return err
+	}
+	defer responder.Stop()
+	x := traffic.Ask(c.mobile(s), c.correspondent(greetingPort))
+	if x.Err != nil {
+		return x.Err
+	}
+	return s.Saw(x.Seen)
 }
 
 // Ports of the correspondent's programs.

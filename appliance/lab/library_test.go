@@ -25,27 +25,40 @@ func TestLibrary(t *testing.T) {
 			t.Errorf("lab %s: name %q, title %q", name, lab.Name, lab.Title)
 		}
 		for _, n := range lab.Nodes {
-			if n.Config == "" {
-				continue
-			}
-			directory := t.TempDir()
-			for file, text := range n.Files {
-				if err := os.WriteFile(filepath.Join(directory, file), []byte(text), 0o600); err != nil {
-					t.Fatal(err)
+			check(t, name+", node "+n.Name, n.Config, n.Files)
+		}
+		if lab.Compare != nil {
+			for _, s := range lab.Compare.Systems {
+				for _, p := range s.Processes {
+					check(t, name+", system "+s.Name+" on "+p.Node, p.Config, p.Files)
 				}
 			}
-			path := filepath.Join(directory, configName)
-			text := strings.ReplaceAll(n.Config, space.NodeDirectory+"/", directory+"/")
-			if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-				t.Fatal(err)
-			}
-			loaded, err := config.Load(path)
-			if err != nil {
-				t.Errorf("lab %s, node %s: %v", name, n.Name, err)
-			} else if loaded.Control.Socket != filepath.Join(directory, controlSocket) {
-				t.Errorf("lab %s, node %s: control socket %s is not where the lab looks for it", name, n.Name, loaded.Control.Socket)
-			}
 		}
+	}
+}
+
+// check loads a node's configuration from a directory of its own.
+func check(t *testing.T, where, text string, files map[string]string) {
+	t.Helper()
+	if text == "" {
+		return
+	}
+	directory := t.TempDir()
+	for file, text := range files {
+		if err := os.WriteFile(filepath.Join(directory, file), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	path := filepath.Join(directory, configName)
+	text = strings.ReplaceAll(text, space.NodeDirectory+"/", directory+"/")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	loaded, err := config.Load(path)
+	if err != nil {
+		t.Errorf("lab %s: %v", where, err)
+	} else if loaded.Control.Socket != filepath.Join(directory, controlSocket) {
+		t.Errorf("lab %s: control socket %s is not where the lab looks for it", where, loaded.Control.Socket)
 	}
 }
 

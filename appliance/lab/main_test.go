@@ -13,7 +13,7 @@ import (
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == "lab" {
 		root := &cobra.Command{Use: "kedge", SilenceUsage: true, SilenceErrors: true}
-		root.AddCommand(Command())
+		root.AddCommand(Command("of a test"))
 		err := root.Execute()
 		var exit *ExitError
 		switch {

@@ -43,13 +43,16 @@ func runAll(name string, opt options) error {
 	if err != nil {
 		return err
 	}
-	if len(combinations) == 1 {
-		opt.fixed = combinations[0]
-		return runOuter(name, opt)
-	}
 	lab, err := Open(name, combinations[0]...)
 	if err != nil {
 		return err
+	}
+	if lab.Compare != nil {
+		return fmt.Errorf("lab %s compares systems; run it by: kedge lab throughput %s", lab.Name, name)
+	}
+	if len(combinations) == 1 {
+		opt.fixed = combinations[0]
+		return runOuter(name, opt)
 	}
 	output, err := outputDirectory(lab, opt)
 	if err != nil {

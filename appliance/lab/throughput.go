@@ -39,13 +39,14 @@ type comparisonOptions struct {
 	json                                      bool
 	markdown                                  string
 	output                                    string
+	version                                   string
 }
 
 // throughputLab is the comparison that comes with kedge.
 const throughputLab = "throughput"
 
-func throughputCommand() *cobra.Command {
-	var opt comparisonOptions
+func throughputCommand(version string) *cobra.Command {
+	opt := comparisonOptions{version: version}
 	cmd := &cobra.Command{
 		Use: "throughput [FILE.toml]", Short: "Compare kedge with plain forwarding and wireguard-go, interleaved on the same wires", Args: cobra.MaximumNArgs(1),
 		Long: `Compare what kedge carries with what plain forwarding and wireguard-go carry on the same namespaces and wires, one system at
@@ -93,7 +94,7 @@ func compareOuter(name string, opt comparisonOptions) error {
 	if err != nil {
 		return err
 	}
-	o := comparisonOrder{Plan: plan, Version: ownVersion(), JSON: opt.json}
+	o := comparisonOrder{Plan: plan, Version: opt.version, JSON: opt.json}
 	if opt.markdown != "" {
 		if o.Markdown, err = filepath.Abs(opt.markdown); err != nil {
 			return err
@@ -109,15 +110,6 @@ func compareOuter(name string, opt comparisonOptions) error {
 		fmt.Printf("\nreport, JSON, Markdown and logs are in %s\n", output)
 	}
 	return err
-}
-
-// ownVersion is what this program says of itself.
-func ownVersion() string {
-	text, err := exec.Command(selfPath, "version").Output()
-	if err != nil {
-		return "of unknown version"
-	}
-	return strings.TrimPrefix(strings.TrimSpace(string(text)), "kedge ")
 }
 
 // plan checks the command line against the lab.
