@@ -111,7 +111,7 @@ func BenchmarkBind(b *testing.B) {
 			homes, _ := bindings(b, e, n)
 			b.ReportAllocs()
 			for i := 0; b.Loop(); i++ {
-				must(b, e.BindAnchored(host(homes[i*7919%n]), Tunnel{Local: ha, Remote: c2, PathMTU: 1280 + i%101}))
+				must(b, e.BindAnchored(host(homes[i*7919%n]), Tunnel{Local: ha, Remote: c2, PathMTU: uint16(1280 + i%101)}))
 			}
 		})
 	}

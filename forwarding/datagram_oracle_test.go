@@ -199,7 +199,7 @@ func TestDatagramsAgainstPlainHomeAgent(t *testing.T) {
 					b.previous = &Previous{Remote: old.remote, RemotePort: old.port, Local: old.local, Until: s.now.Add(200 * time.Millisecond)}
 					live = append(live, plainBinding{prefix: b.prefix, remote: old.remote, port: old.port, local: old.local})
 				}
-				tunnel := Tunnel{Local: b.local, Remote: b.remote, RemotePort: b.port, PathMTU: b.mtu, Previous: b.previous}
+				tunnel := Tunnel{Local: b.local, Remote: b.remote, RemotePort: b.port, PathMTU: uint16(b.mtu), Previous: b.previous}
 				tunnel.Via, tunnel.Port = b.port != 0, udpPort*PortID(min(b.port, 1))
 				must(t, e.BindAnchored(b.prefix, tunnel))
 				if i >= 0 {

@@ -71,7 +71,7 @@ func TestDatagramMTU(t *testing.T) {
 				local = ha6
 			}
 			tunnel := udpTunnel(local, c.peer)
-			tunnel.PathMTU = c.path
+			tunnel.PathMTU = uint16(c.path)
 			must(t, e.BindAnchored(host(h1), tunnel))
 			if c.learned != 0 {
 				e.SetPathMTU(c.peer.Addr(), c.learned, start)

@@ -77,8 +77,8 @@ func (w *Worker) resolve(t *Tunnel, depth int) (v way, reason Counter) {
 }
 
 func (w *Worker) limitMTU(v *way, t *Tunnel) {
-	if t.PathMTU >= leastMTU(t.Remote) && t.PathMTU < v.mtu {
-		v.mtu = t.PathMTU
+	if mtu := int(t.PathMTU); mtu >= leastMTU(t.Remote) && mtu < v.mtu {
+		v.mtu = mtu
 	}
 	if learned := w.state.pathMTU(t.Remote, w.now); learned != 0 && learned < v.mtu {
 		v.mtu = learned

@@ -70,9 +70,6 @@ type Tunnel struct {
 	// Local is this node's end, an own address; Remote is the peer's: the care-of address at an anchor, the home agent
 	// at a mobile node.
 	Local, Remote netip.Addr
-	// RemotePort, if not zero, is the peer's UDP port: packets go in datagrams then, by Port, which is a UDP port. Local
-	// and Remote are addresses of the host's and the peer's kernels, IPv6 or IPv4.
-	RemotePort uint16
 	// Previous, if not nil, is what Remote was before, at an anchor.
 	Previous *Previous
 	// Via says that tunnel packets leave by Port to NextHop; else by the route to Remote. An invalid NextHop with Via
@@ -86,8 +83,11 @@ type Tunnel struct {
 	// Down says that the mobile node has no binding for the prefix now. What its host sends is refused; Mobility Headers
 	// for the prefix still reach signalling. Nothing else of the Tunnel counts then.
 	Down bool
+	// RemotePort, if not zero, is the peer's UDP port: packets go in datagrams then, by Port, which is a UDP port. Local
+	// and Remote are addresses of the host's and the peer's kernels, IPv6 or IPv4.
+	RemotePort uint16
 	// PathMTU is that of the outer path in octets; 0 if nothing is known but the port's MTU.
-	PathMTU int
+	PathMTU uint16
 }
 
 // Previous is a care-of address that a mobile node had before the present one. Until then, an anchor takes packets out of

@@ -54,7 +54,7 @@ func TestOuterFragments(t *testing.T) {
 	for _, mtu := range []int{1280, 1281, 1300, 1319} {
 		for _, length := range []int{mtu - 39, 1280} {
 			e, w := anchor(t)
-			must(t, e.BindAnchored(host(h1), Tunnel{Local: ha, Remote: c1, PathMTU: mtu}))
+			must(t, e.BindAnchored(host(h1), Tunnel{Local: ha, Remote: c1, PathMTU: uint16(mtu)}))
 			inner := udp(cn, h1, length-48)
 			fragments := sent(process(w, ethPort, inner), ethPort)
 			inner[7]--
@@ -77,7 +77,7 @@ func TestOuterFragments(t *testing.T) {
 			wantCount(t, e, OuterFragments, 2)
 		}
 		e, w := anchor(t)
-		must(t, e.BindAnchored(host(h1), Tunnel{Local: ha, Remote: c1, PathMTU: mtu}))
+		must(t, e.BindAnchored(host(h1), Tunnel{Local: ha, Remote: c1, PathMTU: uint16(mtu)}))
 		if b := one(t, process(w, ethPort, udp(cn, h1, mtu-40-48)), ethPort); b[6] != 41 || len(b) != mtu {
 			t.Errorf("MTU %d: fragmented what fits", mtu)
 		}

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"sync"
 	"testing"
+	"unsafe"
 
 	"kedge/netstack/packet"
 )
@@ -160,5 +161,15 @@ func TestLookAheadChangesNothing(t *testing.T) {
 	}
 	if n := testing.AllocsPerRun(100, func() { w.lookAhead(pkts, false) }); n != 0 {
 		t.Errorf("%v allocations", n)
+	}
+}
+
+// An anchor has one for each of its bindings, of which there may be a million.
+func TestBindingSize(t *testing.T) {
+	if n := unsafe.Sizeof(binding{}); n > 128 {
+		t.Errorf("%d octets", n)
+	}
+	if n := unsafe.Sizeof(hostGroup{}); n != 64 {
+		t.Errorf("a group has %d octets, want a cache line's", n)
 	}
 }

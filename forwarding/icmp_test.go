@@ -47,7 +47,7 @@ func TestTunnelMTU(t *testing.T) {
 	} {
 		e, w := anchor(t)
 		must(t, e.SetPort(Port{ID: ethPort, MTU: c.port}))
-		must(t, e.BindAnchored(host(h1), Tunnel{Local: ha, Remote: c1, PathMTU: c.known}))
+		must(t, e.BindAnchored(host(h1), Tunnel{Local: ha, Remote: c1, PathMTU: uint16(c.known)}))
 		if c.learned > 0 {
 			e.SetPathMTU(c1, c.learned, start)
 		}

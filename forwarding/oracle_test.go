@@ -122,7 +122,7 @@ func TestAgainstSlowHomeAgent(t *testing.T) {
 			case 0:
 				prefix := netip.PrefixFrom(home(), []int{64, 126, 128}[random.IntN(3)]).Masked()
 				b := slowBinding{prefix, careOf(), []int{1280, 1300, 1400, 1500}[random.IntN(4)]}
-				must(t, e.BindAnchored(prefix, Tunnel{Local: ha, Remote: b.remote, PathMTU: b.mtu}))
+				must(t, e.BindAnchored(prefix, Tunnel{Local: ha, Remote: b.remote, PathMTU: uint16(b.mtu)}))
 				s.bound = append(slices.DeleteFunc(s.bound, func(o slowBinding) bool { return o.prefix == prefix }), b)
 			case 1:
 				if len(s.bound) > 0 {
