@@ -23,6 +23,7 @@ type flowing struct {
 	home netip.Addr
 	// drained are packets that waited, for Release.
 	drained []*packet.Packet
+	known   *known
 }
 
 func translatable(protocol uint8) bool {
@@ -72,6 +73,7 @@ func (w *Worker) flowOut(p *packet.Packet, h *ip6.Header, b *binding, role flow.
 		}
 		v = f.Verdict()
 	}
+	w.clear(f, v, h.Destination)
 	if v.State == flow.InUse && !v.Translate {
 		w.reverse(p, h, &b.Tunnel, from)
 		return

@@ -20,6 +20,15 @@ func (e *Engine) flowLabel(b []byte, h *ip6.Header) uint32 {
 	} else {
 		last |= uint64(h.FlowLabel)
 	}
+	return e.labelOf(b, last)
+}
+
+// plainLabel is flowLabel for TCP and UDP directly behind the IPv6 header.
+func (e *Engine) plainLabel(b []byte) uint32 {
+	return e.labelOf(b, uint64(b[6])<<32|uint64(binary.LittleEndian.Uint32(b[ip6.HeaderLength:])))
+}
+
+func (e *Engine) labelOf(b []byte, last uint64) uint32 {
 	x := mix(binary.LittleEndian.Uint64(b[8:])^e.flowSeed[0], binary.LittleEndian.Uint64(b[16:])^0x9e3779b97f4a7c15)
 	y := mix(binary.LittleEndian.Uint64(b[24:])^e.flowSeed[1], binary.LittleEndian.Uint64(b[32:])^0xd1b54a32d192ed03)
 	z := mix(x^last, y^e.flowSeed[0])

@@ -76,19 +76,22 @@ const (
 	inward = 1 // the shift
 )
 
-// Flow is an entry of a Table. What every packet touches comes first, so that it lies in few cache lines.
+// Flow is an entry of a Table. What every packet touches comes first, in 96 octets: those are two cache lines, since the
+// allocator puts entries at multiples of 32.
 type Flow struct {
-	next    atomic.Pointer[Flow]
 	tuple   Tuple
 	verdict atomic.Pointer[Verdict]
 	seen    atomic.Uint32
 	flags   atomic.Uint32
+	cleared atomic.Uint32
+	// profile and rule are -1 if there is none, and profile is userUnknown while it takes the user to tell.
+	profile atomic.Int32
 	// Of what the host has sent [0] and what it got [1].
 	packets, octets [2]atomic.Uint64
+
+	rule atomic.Int32
 	// expects are the sequence numbers that the TCP of the correspondent [0] and of the host [1] expect next.
 	expects [2]atomic.Uint32
-	// profile and rule are -1 if there is none, and profile is userUnknown while it takes the user to tell.
-	profile, rule atomic.Int32
 	// number has a serial number above 24 bits of the hash, by which the flow is found again.
 	number    uint64
 	created   uint32
@@ -120,6 +123,18 @@ func (f *Flow) Tuple() *Tuple { return &f.tuple }
 func (f *Flow) Finished() bool {
 	return f.verdict.Load().State == Terminated || f.tuple.protocol == ip6.TCP && f.closed(f.flags.Load())
 }
+
+// Clear notes that all that a worker looks into its tables for is as it should be for the flow's two addresses, with the state
+// of those tables that has this number. Cleared reports whether it is so noted. Only the low 32 bits count: a flow would
+// have to be without a packet for so many changes that its time is up long before.
+func (f *Flow) Clear(state uint64) {
+	if !f.Cleared(state) {
+		f.cleared.Store(uint32(state))
+	}
+}
+
+// Cleared says what Clear has noted.
+func (f *Flow) Cleared(state uint64) bool { return f.cleared.Load() == uint32(state) }
 
 // class is a flow's standing when the table is full: the lowest goes first.
 type class uint8

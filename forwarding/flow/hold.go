@@ -50,7 +50,7 @@ const (
 
 // Hold puts a copy of a packet behind those that wait.
 func (t *Table) Hold(f *Flow, p *packet.Packet) HoldResult {
-	s := t.shard(uint32(f.number & hashMask))
+	s := t.shard(f.number)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	q := f.hold
@@ -85,7 +85,7 @@ func memory(octets int) int { return packet.Headroom + octets }
 //
 // The first call's verdict stands. It is the flow's local address if the address of v cannot be used any more.
 func (t *Table) Drain(now time.Duration, f *Flow, v *Verdict, to []*packet.Packet) (pkts []*packet.Packet, verdict *Verdict, done bool) {
-	s := t.shard(uint32(f.number & hashMask))
+	s := t.shard(f.number)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	q := f.hold
@@ -158,7 +158,7 @@ func (t *Table) empty(q *queue) {
 // Terminate ends a flow: from now on its verdict says so, for as long as Timeouts.Terminated. It reports whether the flow
 // was alive, and the address that it used, which is invalid if the correspondent never heard of it because it was held.
 func (t *Table) Terminate(now time.Duration, f *Flow) (used netip.Addr, alive bool) {
-	s := t.shard(uint32(f.number & hashMask))
+	s := t.shard(f.number)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	v := f.verdict.Load()
@@ -185,7 +185,7 @@ func (t *Table) Terminate(now time.Duration, f *Flow) (used netip.Addr, alive bo
 // Classified tells the profile of a flow that waits for its user to be known; the flow is held on under it, and with announce
 // there is news that it waits. It reports whether there was one.
 func (t *Table) Classified(f *Flow, rule, profile int, announce bool) bool {
-	s := t.shard(uint32(f.number & hashMask))
+	s := t.shard(f.number)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if f.dead || f.hold == nil || f.hold.decided != nil || f.profile.Load() != userUnknown {
@@ -201,7 +201,7 @@ func (t *Table) Classified(f *Flow, rule, profile int, announce bool) bool {
 
 // HeldDSCP is the differentiated services code point (RFC 2474) of the first packet that waits of a flow; 0 if none does.
 func (t *Table) HeldDSCP(f *Flow) uint8 {
-	s := t.shard(uint32(f.number & hashMask))
+	s := t.shard(f.number)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if f.hold == nil || len(f.hold.packets) == 0 {

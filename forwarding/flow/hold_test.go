@@ -261,15 +261,15 @@ func TestSweepIsIncremental(t *testing.T) {
 		insert(t, table, 0, opening(key(ip6.UDP, uint16(i), 1)))
 	}
 	steps, removed := 0, 0
-	for budget := table.Buckets(); budget > 0; budget -= 100 {
-		n := table.Sweep(time.Hour, 100)
+	for budget := table.Buckets(); budget > 0; budget -= 50 {
+		n := table.Sweep(time.Hour, 50)
 		if n > 400 {
 			t.Fatalf("%d at once", n)
 		}
 		removed += n
 		steps++
 	}
-	removed += table.Sweep(time.Hour, 100)
+	removed += table.Sweep(time.Hour, 50)
 	if removed != 5000 || table.Len() != 0 || steps < 20 {
 		t.Errorf("%d removed in %d steps", removed, steps)
 	}

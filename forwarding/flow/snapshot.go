@@ -87,7 +87,7 @@ func (t *Table) Matching(a netip.Addr, profile int, to []uint64) []uint64 {
 
 // decided is the verdict that a flow gets once its queue has drained, if that has begun.
 func (t *Table) decided(f *Flow) *Verdict {
-	s := t.shard(uint32(f.number & hashMask))
+	s := t.shard(f.number)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if f.hold != nil && f.hold.decided != nil {

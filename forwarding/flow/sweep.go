@@ -85,8 +85,8 @@ type sweeper struct {
 	shard, bucket int
 }
 
-// Sweep removes flows whose time is up, looking at the next budget buckets, and returns how many. There are between one
-// and two buckets to a flow unless there were more flows once; Buckets says.
+// Sweep removes flows whose time is up, looking at the next budget buckets, and returns how many. There are two
+// to four flows to a bucket unless there were more once; Buckets says how many there are.
 func (t *Table) Sweep(now time.Duration, budget int) (removed int) {
 	w := &t.sweeper
 	w.mu.Lock()
@@ -94,14 +94,18 @@ func (t *Table) Sweep(now time.Duration, budget int) (removed int) {
 	for budget > 0 {
 		s := &t.sharding[w.shard]
 		s.mu.Lock()
-		chains := s.buckets.Load().chain
+		b := *s.buckets.Load()
 		// A worker that wants this shard does not wait for more than some hundred flows.
-		n := min(budget, 256, len(chains)-w.bucket)
-		for i := range max(n, 0) {
-			removed += t.sweepChain(s, chains[w.bucket+i].Load(), now)
+		n := max(min(budget, 64, len(b)-w.bucket), 0)
+		for i := range n {
+			b[w.bucket+i].each(func(_ uint64, f *Flow) {
+				if t.sweep(s, f, now) {
+					removed++
+				}
+			})
 		}
 		w.bucket += n
-		if w.bucket >= len(chains) {
+		if w.bucket >= len(b) {
 			w.shard, w.bucket = (w.shard+1)%shards, 0
 		}
 		s.mu.Unlock()
@@ -113,23 +117,23 @@ func (t *Table) Sweep(now time.Duration, budget int) (removed int) {
 // Buckets is how many buckets a sweep of the whole table goes through.
 func (t *Table) Buckets() (n int) {
 	for i := range t.sharding {
-		n += len(t.sharding[i].buckets.Load().chain)
+		n += len(*t.sharding[i].buckets.Load())
 	}
 	return n
 }
 
-func (t *Table) sweepChain(s *shard, f *Flow, now time.Duration) (removed int) {
-	for f != nil {
-		next := f.next.Load()
-		if f.hold != nil {
-			if age := time.Duration(tick(now)-f.created) * Tick; int32(tick(now)-f.created) > 0 && age >= t.config.Timeouts.Holding {
-				t.giveUp(f, now)
-			}
-		} else if idle := int32(tick(now) - f.seen.Load()); idle > 0 && time.Duration(idle)*Tick >= t.config.Timeouts.of(f) {
-			t.remove(s, f, Ended, now)
-			removed++
+// sweep removes a flow if its time is up, and reports whether it was.
+func (t *Table) sweep(s *shard, f *Flow, now time.Duration) bool {
+	if f.hold != nil {
+		if age := time.Duration(tick(now)-f.created) * Tick; int32(tick(now)-f.created) > 0 && age >= t.config.Timeouts.Holding {
+			t.giveUp(f, now)
 		}
-		f = next
+		return false
 	}
-	return removed
+	idle := int32(tick(now) - f.seen.Load())
+	if idle <= 0 || time.Duration(idle)*Tick < t.config.Timeouts.of(f) {
+		return false
+	}
+	t.remove(s, f, Ended, now)
+	return true
 }

@@ -80,7 +80,7 @@ func TestAgainstModel(t *testing.T) {
 				}
 			case 6: // remove
 				if f := m.flows[k]; f != nil {
-					s := table.shard(uint32(f.number & hashMask))
+					s := table.shard(f.number)
 					s.mu.Lock()
 					if v := f.Verdict(); v.State == InUse {
 						m.uses[v.Address]--

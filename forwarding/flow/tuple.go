@@ -44,6 +44,15 @@ func (t *Tuple) Key() Key {
 // Local is the local address.
 func (t *Tuple) Local() netip.Addr { return join(t.localHigh, t.localLow) }
 
+// LocalHalves is the local address as two numbers.
+func (t *Tuple) LocalHalves() (high, low uint64) { return t.localHigh, t.localLow }
+
+// is compares in line, which a comparison of such a struct does not.
+func (t *Tuple) is(u *Tuple) bool {
+	return (t.localHigh^u.localHigh)|(t.localLow^u.localLow)|(t.remoteHigh^u.remoteHigh)|(t.remoteLow^u.remoteLow)|
+		uint64(t.ports^u.ports)|uint64(t.protocol^u.protocol) == 0
+}
+
 // SetLocal replaces the local address: what came to a Distributed Home Address belongs to a flow of the home address.
 func (t *Tuple) SetLocal(a netip.Addr) { t.localHigh, t.localLow = halves(a) }
 
@@ -128,6 +137,13 @@ func read(b []byte, h *ip6.Header, outbound bool) (t Tuple, kind Kind) {
 		}
 	}
 	t.protocol = uint32(h.Upper)
+	t.place(b, source, destination, outbound)
+	return t, Tracked
+}
+
+// place takes the addresses out of the packet b, and the ports as the packet has them.
+func (t *Tuple) place(b []byte, source, destination uint32, outbound bool) {
+	b = b[:ip6.HeaderLength]
 	if outbound {
 		t.localHigh, t.localLow = binary.BigEndian.Uint64(b[8:]), binary.BigEndian.Uint64(b[16:])
 		t.remoteHigh, t.remoteLow = binary.BigEndian.Uint64(b[24:]), binary.BigEndian.Uint64(b[32:])
@@ -137,5 +153,4 @@ func read(b []byte, h *ip6.Header, outbound bool) (t Tuple, kind Kind) {
 		t.localHigh, t.localLow = binary.BigEndian.Uint64(b[24:]), binary.BigEndian.Uint64(b[32:])
 		t.ports = destination<<16 | source
 	}
-	return t, Tracked
 }

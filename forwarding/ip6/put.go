@@ -18,3 +18,9 @@ func PutHeader(b []byte, trafficClass uint8, flowLabel uint32, payload int, next
 
 // SetECN replaces the ECN field, the low two bits of the traffic class (RFC 3168 section 5).
 func SetECN(b []byte, ecn uint8) { b[1] = b[1]&^0x30 | ecn<<4 }
+
+// PutFirst writes what differs between packets of one kind into a fixed header in b: see PutHeader.
+func PutFirst(b []byte, trafficClass uint8, flowLabel uint32, payload int) {
+	binary.BigEndian.PutUint32(b, 6<<28|uint32(trafficClass)<<20|flowLabel)
+	binary.BigEndian.PutUint16(b[4:], uint16(payload))
+}
