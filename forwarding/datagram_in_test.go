@@ -187,6 +187,14 @@ func TestDatagramSignals(t *testing.T) {
 			t.Errorf("came out as %+v", *r)
 		}
 	})
+	t.Run("in a native tunnel in a datagram", func(t *testing.T) {
+		e, w := datagramAnchor(t)
+		must(t, e.BindAnchored(host(h5), Tunnel{Local: ha, Remote: h1}))
+		r := receive(w, tunnelled(0, h1, ha, mobility(h5, ha, 5)), peer4, ha4)
+		if len(r.Signals) != 1 || !r.Signals[0].Tunneled || r.Signals[0].Outer.IsValid() {
+			t.Errorf("came out as %+v", *r)
+		}
+	})
 	t.Run("held but down", func(t *testing.T) {
 		e, w := datagramMobile(t)
 		must(t, e.BindMobile(host(h1), Tunnel{Down: true}))
