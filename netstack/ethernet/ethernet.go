@@ -9,6 +9,13 @@
 // from the table without a lock; where it is not known the packet waits in the table, which makes a solicitation.
 // Super-packets leave whole where the kernel can cut them up, and are cut up here behind tunnel headers.
 //
+// # Speed
+//
+// Nine tenths of the time that it takes to send tunnel packets the kernel spends, nearly all of it on each of them alone:
+// sendmmsg saves system calls, not the way of a packet through the kernel. Copying segments out of a super-packet takes a
+// fortieth. PACKET_QDISC_BYPASS saves about a tenth, but loses what does not fit the interface's queue at once, and goes
+// past the operator's traffic control. What makes tunnels fast is to leave the cutting up to the kernel: package seg6, or UDP.
+//
 // # Lifetime
 //
 // One packet socket lives as long as the link. A goroutine listens to link messages of the kernel and binds the socket

@@ -26,7 +26,8 @@ const (
 )
 
 // TunnelSource is the source address of all packets that the network namespace's kernel encapsulates for segment routing
-// (`ip sr tunsrc show`); unspecified if the kernel chooses one of its own each time. It fails with ErrNoSegmentRouting.
+// (`ip sr tunsrc show`); unspecified if the kernel chooses one of its own each time. It fails with ErrNoSegmentRouting, and with
+// os.ErrPermission in user namespaces, both wrapped.
 func TunnelSource() (netip.Addr, error) {
 	answers, err := segmentRouting(commandGetTunnelSource, 0)
 	if err != nil {
@@ -46,10 +47,19 @@ func TunnelSource() (netip.Addr, error) {
 	return netip.Addr{}, errors.New("source of encapsulated packets: the kernel does not say")
 }
 
+// CheckTunnelSource finds out whether this process may set what TunnelSource returns, by setting it to what it is.
+func CheckTunnelSource() error {
+	source, err := TunnelSource()
+	if err != nil {
+		return err
+	}
+	return setTunnelSource(source)
+}
+
 func setTunnelSource(address netip.Addr) error {
 	_, err := segmentRouting(commandSetTunnelSource, unix.NLM_F_ACK, nl.NewRtAttr(attributeDestination, address.AsSlice()))
 	if err != nil {
-		return fmt.Errorf("set the source of encapsulated packets to %s (needs CAP_NET_ADMIN outside of user namespaces): %w", address, err)
+		return fmt.Errorf("set the source of encapsulated packets to %s: %w", address, err)
 	}
 	return nil
 }
@@ -67,10 +77,14 @@ func segmentRouting(command uint8, flags int, attributes ...*nl.RtAttr) ([][]byt
 	for _, a := range attributes {
 		request.AddData(a)
 	}
-	return request.Execute(unix.NETLINK_GENERIC, 0)
+	answers, err := request.Execute(unix.NETLINK_GENERIC, 0)
+	if errors.Is(err, unix.EPERM) {
+		return nil, fmt.Errorf("needs CAP_NET_ADMIN, and outside of user namespaces: %w", err)
+	}
+	return answers, err
 }
 
-// SetTunnelSource sets what TunnelSource returns, which needs CAP_NET_ADMIN in the initial user namespace. If it is that
+// SetTunnelSource sets what TunnelSource returns. If it is that
 // already nothing is changed and the Change is nil. Undoing sets the original one again unless somebody else has set a third
 // one. One that the journal has set before is taken over: its Change is undone then, without any effect, and the new one
 // goes back to what was there before the first.

@@ -14,19 +14,17 @@ import (
 
 // SetPath sets how encapsulated packets leave, in place of the path before, for all tunnels at once: a mobile node has a new
 // care-of address. What comes in between has no way and is lost, so call it before the engine is told of the bindings to the new
-// address. After an error there is no path.
+// address. It is to be called again, with the same path maybe, when the uplink has been down, which the kernel's routes do not
+// survive. After an error there is no path.
 func (a *Accelerator) SetPath(path Path) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.closed {
 		return errClosed
 	}
-	if path.Local == a.path.Local && path.Uplink == a.path.Uplink && slices.Equal(path.Routes, a.path.Routes) {
-		return nil
-	}
 	a.link.path.Store(nil)
 	err := a.outer.Undo()
-	a.outer, a.path = nil, Path{}
+	a.outer = nil
 	if err != nil || !path.Local.IsValid() {
 		return err
 	}
@@ -38,7 +36,6 @@ func (a *Accelerator) SetPath(path Path) error {
 	path.Routes = slices.Clone(path.Routes)
 	// The longest comes first.
 	slices.SortFunc(path.Routes, func(a, b Route) int { return b.Prefix.Bits() - a.Prefix.Bits() })
-	a.path = path
 	a.link.path.Store(&path)
 	return nil
 }

@@ -94,17 +94,17 @@ type Accelerator struct {
 	mu sync.Mutex // guards what follows
 	// changes are Open's.
 	changes kernel.Changes
-	path    Path
-	// source and outer are the changes of path.
+	// source and outer are the changes that SetPath made.
 	source *kernel.Change
 	outer  kernel.Changes
 	tables tables
 	closed bool
 }
 
-// Open makes the TUN device. It fails with kernel.ErrNoSegmentRouting, wrapped, where the kernel lacks what it takes; with a
-// *kernel.SysctlError where it may not forward what comes from the device; with a *tun.OpenError; and with kernel.ErrExists
-// where somebody else has rules like these. Nothing is left changed then.
+// Open makes the TUN device. It fails with kernel.ErrNoSegmentRouting, wrapped, where the kernel lacks what it takes; with
+// os.ErrPermission, wrapped, in a user namespace, whose processes may not set the outer source address; with a
+// *kernel.SysctlError where the kernel does not forward what comes from the device; with a *kernel.IPv6DisabledError; with a
+// *tun.OpenError; and with kernel.ErrExists where somebody else has rules like these. Nothing is left changed then.
 //
 // Until SetPath and Tunnel say how, packets go nowhere.
 func Open(config Config) (*Accelerator, error) {
@@ -140,6 +140,10 @@ func (a *Accelerator) prepare() (err error) {
 	a.index = device.Attrs().Index
 	a.tables = tables{next: a.config.Table + 2, bySource: map[netip.Prefix]*source{}, byDestination: map[netip.Prefix]netip.Addr{}}
 	j, name := a.config.Journal, a.config.Name
+	disabled := "net/ipv6/conf/" + name + "/disable_ipv6"
+	if value, err := kernel.ReadSysctl(disabled); err == nil && value != "0" {
+		return &kernel.IPv6DisabledError{Interface: name, Path: disabled}
+	}
 	for _, operation := range []func() (*kernel.Change, error){
 		// The device needs no address, and nobody reads what the kernel would announce of one.
 		func() (*kernel.Change, error) { return j.SetSysctl("net/ipv6/conf/"+name+"/addr_gen_mode", "1") },

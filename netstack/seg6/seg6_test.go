@@ -275,6 +275,56 @@ func TestTunnel(t *testing.T) {
 	}
 }
 
+// A UDP super-packet arrives as the datagrams that it is made of.
+func TestUDPSuperPacket(t *testing.T) {
+	for _, onWire := range []bool{false, true} {
+		mn, ha := ends(t, onWire)
+		testnet.Echo(t, mn.Namespace, ha.Namespace, correspondent, 100)
+		var listener net.PacketConn
+		var conn net.Conn
+		ha.do(t, func() (err error) {
+			listener, err = net.ListenPacket("udp", netip.AddrPortFrom(correspondent, 0).String())
+			return err
+		})
+		defer listener.Close()
+		mn.do(t, func() (err error) {
+			conn, err = net.Dial("udp", listener.LocalAddr().String())
+			return err
+		})
+		defer conn.Close()
+		raw, err := conn.(*net.UDPConn).SyscallConn()
+		if err != nil {
+			t.Fatal(err)
+		}
+		const size, length = 1400, 30*1400 + 7
+		raw.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.IPPROTO_UDP, unix.UDP_SEGMENT, size) })
+		if err != nil {
+			t.Skipf("the kernel makes no UDP super-packets: %v", err)
+		}
+		sent := make([]byte, length)
+		for i := range sent {
+			sent[i] = byte(i * i >> 5)
+		}
+		if _, err := conn.Write(sent); err != nil {
+			t.Fatal(err)
+		}
+		listener.SetReadDeadline(time.Now().Add(5 * time.Second))
+		for b, at := make([]byte, 65536), 0; at < length; {
+			n, _, err := listener.ReadFrom(b)
+			if err != nil {
+				t.Fatalf("after %d octets: %v", at, err)
+			}
+			if n != min(size, length-at) || string(b[:n]) != string(sent[at:at+n]) {
+				t.Fatalf("datagram of %d octets at %d, or changed", n, at)
+			}
+			at += n
+		}
+		if w := ha.wrong.Load(); w != nil {
+			t.Error(*w)
+		}
+	}
+}
+
 // A packet that might end within the tunnel gets an outer header with a hop limit of its own, super-packets too.
 func TestShortHopLimit(t *testing.T) {
 	mn, ha := ends(t, true)
@@ -322,6 +372,76 @@ func TestMove(t *testing.T) {
 	for mn.accelerator.Link().Unrouted() == before {
 		time.Sleep(time.Millisecond)
 	}
+}
+
+// The kernel forgets the routes of an uplink that goes down; the same path again makes up for it.
+func TestUplinkDown(t *testing.T) {
+	mn, ha := ends(t, false)
+	testnet.Echo(t, mn.Namespace, ha.Namespace, correspondent, 100)
+	uplink := mn.Link("kg-up")
+	if err := errors.Join(mn.Netlink.LinkSetDown(uplink), mn.Netlink.LinkSetUp(uplink)); err != nil {
+		t.Fatal(err)
+	}
+	mn.do(t, func() error {
+		return mn.accelerator.SetPath(Path{Local: careOf, Uplink: "kg-up", Routes: []Route{{Prefix: everything, Router: anchor}}})
+	})
+	testnet.Echo(t, mn.Namespace, ha.Namespace, correspondent, 100)
+	if w := ha.wrong.Load(); w != nil {
+		t.Error(*w)
+	}
+	mn.do(t, func() error {
+		if err := mn.accelerator.SetPath(Path{Local: careOf, Uplink: "kg-none"}); err == nil {
+			t.Error("a path by an interface that there is not")
+		}
+		return nil
+	})
+	if mn.accelerator.Link().path.Load() != nil {
+		t.Error("there is a path after an error")
+	}
+}
+
+func TestOpenRefuses(t *testing.T) {
+	mn, _ := ends(t, false)
+	before := state(t, mn)
+	mn.do(t, func() error {
+		if a, err := Open(Config{Journal: mn.journal}); a != nil || err == nil {
+			t.Errorf("a second one: %v, %v", a, err)
+		}
+		// The other's rules are for its own device.
+		_, err := mn.journal.SetSysctl("net/ipv6/conf/default/disable_ipv6", "1")
+		return err
+	})
+	if after := state(t, mn); after != before {
+		t.Errorf("before:\n%s\nafter:\n%s", before, after)
+	}
+	mn.do(t, func() error {
+		var disabled *kernel.IPv6DisabledError
+		if a, err := Open(Config{Journal: mn.journal, Name: "kg-second"}); a != nil || !errors.As(err, &disabled) {
+			t.Errorf("without IPv6: %v, %v", a, err)
+		}
+		return nil
+	})
+}
+
+// BenchmarkTunnel is what a binding of an anchor's takes, new and moved, among 10,000.
+func BenchmarkTunnel(b *testing.B) {
+	_, ha := ends(b, false)
+	n, refused := 0, 0
+	for b.Loop() {
+		i := n % 10000
+		remotes := [2]netip.Addr{careOf, anchor}
+		inner := netip.PrefixFrom(netip.AddrFrom16([16]byte{0x20, 1, 0xd, 0xb8, 14: byte(i >> 8), byte(i)}), 128)
+		err := ha.accelerator.Tunnel(ByDestination, inner, remotes[n/10000%2])
+		for ; errors.Is(err, unix.ENOMEM); refused++ {
+			time.Sleep(time.Millisecond)
+			err = ha.accelerator.Tunnel(ByDestination, inner, remotes[n/10000%2])
+		}
+		if err != nil {
+			b.Fatal(err)
+		}
+		n++
+	}
+	b.ReportMetric(float64(refused)/float64(n), "refused/op")
 }
 
 func dial(t *testing.T, n *testnet.Namespace) (conn net.Conn) {

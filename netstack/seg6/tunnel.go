@@ -35,7 +35,8 @@ type source struct {
 }
 
 // Tunnel leads inner packets from or to a prefix (of length 128 for a home address) to the tunnel end remote, in place of where
-// it led before, without an interval in which it leads nowhere.
+// it led before, without an interval in which it leads nowhere. After an error it leads where it did, or nowhere. ENOMEM passes:
+// in bursts the kernel runs out of the memory that it has at hand for routes, some thousands at a time.
 func (a *Accelerator) Tunnel(by Selector, inner netip.Prefix, remote netip.Addr) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -186,10 +187,10 @@ func (e *reduced) Equal(other netlink.Encap) bool {
 	return ok && *o == *e
 }
 
-// Probe finds out whether the kernel can do it, changing nothing. It fails with kernel.ErrNoSegmentRouting, wrapped, where it
-// cannot.
+// Probe finds out whether the kernel can do it, and lets this process, changing nothing. It fails with
+// kernel.ErrNoSegmentRouting, wrapped, where the kernel cannot, and with os.ErrPermission, wrapped, where it does not let.
 func Probe() error {
-	if _, err := kernel.TunnelSource(); err != nil {
+	if err := kernel.CheckTunnelSource(); err != nil {
 		return err
 	}
 	loopback, err := netlink.LinkByName("lo")
