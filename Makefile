@@ -4,7 +4,7 @@ ENGINE  ?= $(shell command -v docker >/dev/null 2>&1 && docker info >/dev/null 2
 IMAGE   ?= kedge:latest
 ARCHES  := amd64 arm64 arm mipsle
 
-.PHONY: kedge test vet lint fuzz bench cross image clean
+.PHONY: kedge test vet lint fuzz bench throughput cross image clean
 
 kedge:
 	$(BUILD) -o kedge .
@@ -30,6 +30,11 @@ fuzz:
 
 bench:
 	go test -run '^$$' -bench . -benchmem ./...
+
+# The comparison with plain forwarding and wireguard-go, with more options in THROUGHPUT; half an hour.
+throughput: kedge
+	@mkdir -p out
+	./kedge lab throughput --markdown out/throughput.md $(THROUGHPUT)
 
 # Static binaries for every architecture we promise, and their sizes.
 cross:
