@@ -8,6 +8,7 @@ import (
 
 	"kedge/signaling"
 	"kedge/signaling/mh"
+	"kedge/signaling/mobilenode"
 )
 
 // memory is a store that outlives the mobile node.
@@ -134,4 +135,57 @@ func FuzzParseRecord(f *testing.F) {
 			t.Errorf("%+v", l)
 		}
 	})
+}
+
+func TestLeasesOverUDPSurviveAKill(t *testing.T) {
+	store := memory{}
+	w := overUDP(t, 1, mobilenode.Auto, func(c *Config) { c.Store = store })
+	w.behind(privateA, natA)
+	w.run(time.Second)
+	address, _ := w.settle(1, 0, cnOf(0, 1))
+	w.use(address, 1)
+	w.run(time.Second)
+	for key, record := range store {
+		l, err := parseRecord([]byte(key), record)
+		if err != nil || l.endpoint != endpointOf(0) || !slices.Equal(l.endpoints, []netip.AddrPort{endpointOf(0), endpoint6Of(0)}) || l.careOf != privateA {
+			t.Errorf("lease %+v, %v", l, err)
+		}
+		for n := range record {
+			if l, err := parseRecord([]byte(key), record[:n]); err == nil && (l.ticket != nil || n < recordFixed) {
+				t.Errorf("%d octets of %d are a lease", n, len(record))
+			}
+		}
+	}
+	w.kill()
+	w.use(address, 1)
+	// The home agent cannot be asked yet, and the DHP is reached all the same.
+	w.hostIPv4 = netip.Addr{}
+	w.behind(privateB, natB)
+	w.wantTunnel(address, privateB, endpointOf(0))
+	w.run(time.Second)
+	if a := w.m.Anchors(w.time()); len(a) != 1 || a[0].Registration.State != mobilenode.StateRegistered {
+		t.Errorf("anchors %+v", a)
+	}
+}
+
+// Records of before the UDP transport are still read.
+func TestRecordOfVersion1(t *testing.T) {
+	store := memory{}
+	w, list := anchored(t, 1, func(c *Config) { c.Store = store })
+	w.run(time.Second)
+	key := list[0].AsSlice()
+	record := slices.Clone(store[string(key)])
+	if record[0] != 2 || record[recordFixed] != 0 {
+		t.Fatalf("record %x", record)
+	}
+	old := append(slices.Clone(record[:recordFixed]), record[recordFixed+1:]...)
+	old[0] = 1
+	now, err := parseRecord(key, record)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, err := parseRecord(key, old)
+	if err != nil || before.address != now.address || before.careOf != now.careOf || before.ticket.SPI != now.ticket.SPI {
+		t.Errorf("%+v, %v", before, err)
+	}
 }

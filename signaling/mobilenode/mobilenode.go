@@ -6,6 +6,10 @@
 // Binding Update in the same instant. When the home agent has a binding already, the tunnel moves to the new care-of
 // address right behind that update: packets that leave after it take the same path in the same order, so the home agent
 // has the new binding when it checks their source. When it has none, the tunnel waits for the acknowledgement.
+//
+// From an uplink there may be several ways to the home agent (Places): natively, or in UDP datagrams over IPv6 or IPv4 (RFC
+// 5555). Three updates without an answer have the next one tried, and what did not work is remembered until the uplink is
+// in another network.
 package mobilenode
 
 import (
