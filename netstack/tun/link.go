@@ -30,12 +30,14 @@ type Link struct {
 	file     *os.File
 	raw      syscall.RawConn
 	socket   int // for ioctls in the device's network namespace
+	wake     int // an event that ends the reader's waiting
 	virtio   bool
 	offload  Offload // what the kernel granted
 	closed   atomic.Bool
 	counters counters
 
-	read struct {
+	reading sync.Mutex
+	read    struct { // guarded by reading
 		whole  bool // hand over super-packets
 		super  *packet.Packet
 		split  packet.Segmenter // of super, where the last batch had no room for all of it
@@ -45,6 +47,7 @@ type Link struct {
 		errno  syscall.Errno
 		header [packet.VirtioHeaderLength]byte
 		vector [2]unix.Iovec
+		wait   [2]unix.PollFd
 	}
 
 	writing sync.Mutex
@@ -124,6 +127,11 @@ func (l *Link) Features() packet.Features {
 // Read implements netstack.Link. It returns ErrGone once the device has been removed. Without KeepSuperPackets, each
 // packet needs room for the device's MTU.
 func (l *Link) Read(pkts []*packet.Packet) (int, error) {
+	l.reading.Lock()
+	defer l.reading.Unlock()
+	if l.closed.Load() {
+		return 0, netstack.ErrClosed
+	}
 	r := &l.read
 	r.pkts, r.n = pkts, 0
 	l.drain()
@@ -132,8 +140,6 @@ func (l *Link) Read(pkts []*packet.Packet) (int, error) {
 		err := l.raw.Read(r.step)
 		switch {
 		case l.closed.Load():
-			return 0, netstack.ErrClosed
-		case err != nil && errors.Is(err, os.ErrClosed):
 			return 0, netstack.ErrClosed
 		case err != nil:
 			return 0, err
@@ -180,13 +186,27 @@ func (l *Link) readStep(fd uintptr) bool {
 			}
 		case unix.EINTR:
 		case unix.EAGAIN:
-			return r.n > 0
+			if r.n > 0 || !l.await(fd) {
+				return true
+			}
 		default:
 			r.errno = errno
 			return true
 		}
 	}
 	return true
+}
+
+// await waits until the device has a packet or an error, and reports whether that came before Close.
+func (l *Link) await(fd uintptr) bool {
+	w := &l.read.wait
+	w[0] = unix.PollFd{Fd: int32(fd), Events: unix.POLLIN}
+	w[1] = unix.PollFd{Fd: int32(l.wake), Events: unix.POLLIN}
+	for {
+		if _, err := unix.Poll(w[:], -1); err != unix.EINTR {
+			return w[1].Revents == 0 && !l.closed.Load()
+		}
+	}
 }
 
 // received looks at a packet that was read with n octets in all.
@@ -332,11 +352,7 @@ func (l *Link) writeStep(fd uintptr) bool {
 	w := &l.write
 	for {
 		_, _, errno := unix.Syscall(unix.SYS_WRITEV, fd, uintptr(unsafe.Pointer(&w.vector[0])), uintptr(w.count))
-		switch errno {
-		case unix.EINTR:
-		case unix.EAGAIN:
-			return false
-		default:
+		if errno != unix.EINTR {
 			w.errno = errno
 			return true
 		}
@@ -348,7 +364,15 @@ func (l *Link) Close() error {
 	if l.closed.Swap(true) {
 		return nil
 	}
+	if l.wake >= 0 {
+		_, _ = unix.Write(l.wake, []byte{0, 0, 0, 0, 0, 0, 0, 1})
+	}
+	l.reading.Lock()
+	defer l.reading.Unlock()
 	err := l.file.Close()
+	if l.wake >= 0 {
+		unix.Close(l.wake)
+	}
 	if l.socket >= 0 {
 		unix.Close(l.socket)
 	}

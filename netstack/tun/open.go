@@ -31,7 +31,7 @@ func Open(name string, mtu int, offload Offload) (*Link, error) {
 	if err != nil {
 		return fail(CreateDevice, err)
 	}
-	fd, err := unix.Open(node, unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+	fd, err := unix.Open(node, unix.O_RDWR|unix.O_CLOEXEC, 0)
 	if errors.Is(err, unix.ENODEV) || errors.Is(err, unix.ENXIO) {
 		err = fmt.Errorf("%w (%w)", ErrNoDriver, err)
 	}
@@ -47,12 +47,19 @@ func Open(name string, mtu int, offload Offload) (*Link, error) {
 		unix.Close(fd)
 		return fail(CreateDevice, err)
 	}
-	return open(os.NewFile(uintptr(fd), node), request.Name(), mtu, offload)
+	file := os.NewFile(uintptr(fd), node)
+	// Only now, so that Go's poller does not watch the device: the reader's thread waits in the kernel, and waking it is much
+	// cheaper than waking a goroutine by way of the poller.
+	if err := unix.SetNonblock(fd, true); err != nil {
+		file.Close()
+		return fail(OpenNode, err)
+	}
+	return open(file, request.Name(), mtu, offload)
 }
 
 // open finishes a device that file is attached to.
 func open(file *os.File, name string, mtu int, offload Offload) (*Link, error) {
-	l := &Link{name: name, file: file, socket: -1, offload: offload}
+	l := &Link{name: name, file: file, socket: -1, wake: -1, offload: offload}
 	step, err := l.configure(mtu)
 	if err == nil {
 		err = l.prepare()
@@ -94,6 +101,9 @@ func (l *Link) configure(mtu int) (Step, error) {
 		return unix.IoctlSetInt(fd, unix.TUNSETOFFLOAD, features)
 	})
 	if err != nil {
+		return SetOffload, err
+	}
+	if l.wake, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
 		return SetOffload, err
 	}
 	if l.socket, err = unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0); err != nil {

@@ -2,11 +2,9 @@ package udp
 
 import (
 	"encoding/binary"
-	"errors"
 	"net/netip"
 	"os"
 	"syscall"
-	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -95,13 +93,9 @@ func (l *Link) receive() error {
 	switch {
 	case l.closed.Load():
 		return netstack.ErrClosed
-	case errors.Is(err, os.ErrClosed):
-		return netstack.ErrClosed
 	case err != nil:
-		// The poller found the socket in error and nothing else; it may still be so.
-		l.drainErrors()
-		time.Sleep(pause)
-	case r.errno != 0:
+		return err
+	case r.errno != 0 && r.errno != unix.EINTR:
 		// An error that ICMP or an interface caused for some datagram sent earlier.
 		l.drainErrors()
 		if !passing(r.errno) {
@@ -128,23 +122,15 @@ func passing(errno syscall.Errno) bool {
 	return false
 }
 
+// readStep waits for a message and takes what others there are.
 func (l *Link) readStep(fd uintptr) bool {
 	r := &l.read
-	for {
-		n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&r.messages[0])), readBatch,
-			unix.MSG_DONTWAIT, 0, 0)
-		switch errno {
-		case 0:
-			r.got = int(n)
-			return true
-		case unix.EINTR:
-		case unix.EAGAIN:
-			return false
-		default:
-			r.errno = errno
-			return true
-		}
+	n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&r.messages[0])), readBatch,
+		unix.MSG_WAITFORONE, 0, 0)
+	if r.errno = errno; errno == 0 {
+		r.got = int(n)
 	}
+	return true
 }
 
 // handOver moves packets from the messages to pkts, as many as there are or fit.

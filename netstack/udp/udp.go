@@ -23,7 +23,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -189,12 +188,11 @@ func (l *Link) Close() error {
 	if l.closed.Swap(true) {
 		return nil
 	}
+	// The reader wakes up, though the kernel says that nothing is connected.
+	_ = l.raw.Control(func(fd uintptr) { _ = unix.Shutdown(int(fd), unix.SHUT_RDWR) })
 	err := errors.Join(l.file.Close(), l.probe.Close())
 	if l.binding != nil {
 		err = errors.Join(err, l.binding.close())
 	}
 	return err
 }
-
-// pause is how long a reader waits when the socket has an error that does not go away by being read.
-const pause = time.Millisecond

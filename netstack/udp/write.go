@@ -296,14 +296,11 @@ func (l *Link) writeStep(fd uintptr) bool {
 }
 
 // awaitRoom waits until the socket takes a message again and reports whether it does.
-func (l *Link) awaitRoom() bool {
-	waited := false
-	_ = l.file.SetWriteDeadline(time.Now().Add(patience))
-	err := l.raw.Write(func(uintptr) bool {
-		again := waited
-		waited = true
-		return again
+func (l *Link) awaitRoom() (ready bool) {
+	_ = l.raw.Control(func(fd uintptr) {
+		poll := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}
+		n, err := unix.Poll(poll, int(patience/time.Millisecond))
+		ready = n > 0 || err == unix.EINTR
 	})
-	_ = l.file.SetWriteDeadline(time.Time{})
-	return err == nil
+	return ready
 }
