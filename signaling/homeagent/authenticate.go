@@ -31,7 +31,7 @@ func (m *Machine) authenticate(now time.Time, q *request) bool {
 			m.counters.Throttled++
 			return false
 		}
-		q.association = a
+		q.signed = true
 		q.timestamp, _ = auth.Timestamp(q.update.Options)
 		m.refuse(q, mh.StatusAuthenticationFailure, err.Error())
 		return false
@@ -42,7 +42,7 @@ func (m *Machine) authenticate(now time.Time, q *request) bool {
 		m.counters.Discarded.MisplacedAuthentication++
 		return false
 	}
-	q.association = a
+	q.signed = true
 	q.timestamp, err = auth.Timestamp(q.update.Options)
 	if q.claim.Refused != mh.StatusAccepted {
 		m.refuse(q, q.claim.Refused, "key is not to be used any more")

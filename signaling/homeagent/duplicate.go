@@ -85,14 +85,13 @@ func (m *Machine) undefended(q *request, old binding.Binding, bound bool) []neti
 // probe starts duplicate address detection for q, or lets q take the place of an earlier Binding Update that waits for it
 // already.
 func (m *Machine) probe(now time.Time, q *request, probes []netip.Addr) {
-	q.received.Payload = nil
 	v := m.pending.get(q.home)
 	switch {
 	case v != nil:
 		m.counters.Superseded++
 		// A care-of address that moves meanwhile needs no second detection, a link-local address added does.
 		if q.update.LinkLocal == v.request.update.LinkLocal {
-			v.request = q
+			v.request = q.kept()
 			return
 		}
 		m.pending.remove(q.home)
@@ -100,10 +99,17 @@ func (m *Machine) probe(now time.Time, q *request, probes []netip.Addr) {
 		m.refuse(q, mh.StatusInsufficientResources, "too many addresses are being checked for duplicates")
 		return
 	}
-	m.pending.add(&pending{request: q, waiting: probes, deadline: now.Add(probeTimeout)})
+	m.pending.add(&pending{request: q.kept(), waiting: probes, deadline: now.Add(probeTimeout)})
 	for _, a := range probes {
 		m.do(signaling.ProbeDuplicate{Link: m.cfg.HomeLink, Address: a})
 	}
+}
+
+// kept is a copy of q for longer than the Handle that it came in with.
+func (q *request) kept() *request {
+	k := *q
+	k.received.Payload = nil
+	return &k
 }
 
 // duplicateResult goes on with the registration that waited for e.

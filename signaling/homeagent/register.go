@@ -211,8 +211,8 @@ func (m *Machine) send(q *request, ack *mh.BindingAcknowledgement) {
 		payload []byte
 		err     error
 	)
-	if q.association != nil {
-		payload, err = auth.Sign(ack, *q.association, q.authenticated(), q.home, q.timestamp)
+	if q.signed {
+		payload, err = auth.Sign(ack, q.claim.Association, q.authenticated(), q.home, q.timestamp)
 	} else {
 		payload, err = mh.Append(nil, ack)
 	}

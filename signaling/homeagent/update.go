@@ -32,9 +32,9 @@ type request struct {
 	badPrefix bool
 
 	claim Claim
-	// association signs the acknowledgement; authentic says that it also proved the request's origin and freshness.
-	association *auth.Association
-	authentic   bool
+	// signed says that claim.Association signs the acknowledgement; authentic, that it also proved the request's origin and
+	// freshness.
+	signed, authentic bool
 	// timestamp is the one for the acknowledgement, and if authentic the request's; 0 if there was none.
 	timestamp mh.NTPTime
 
@@ -52,7 +52,8 @@ func (q *request) deregisters() bool {
 
 // bindingUpdate goes through the tests of RFC 6275 sections 9.5.1 and 10.3.1 and RFC 3963 section 6.2, in their order.
 func (m *Machine) bindingUpdate(now time.Time, r *signaling.Received, update *mh.BindingUpdate, badPrefix bool) {
-	q := &request{received: *r, length: len(r.Payload), update: update, home: r.Source, badPrefix: badPrefix}
+	q := &m.request
+	*q = request{received: *r, length: len(r.Payload), update: update, home: r.Source, badPrefix: badPrefix}
 	if !fault.Answerable(r.Source) || r.Destination != m.cfg.Address || !FitDatagram(r) {
 		m.counters.Discarded.BadAddresses++
 		return
