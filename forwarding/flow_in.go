@@ -83,6 +83,7 @@ func (w *Worker) flowInTranslated(f *flow.Flow, p *packet.Packet, h *ip6.Header,
 		w.drop(DropNotTranslated)
 		return false
 	}
+	w.clear(f, v, h.Source)
 	w.state.flows.table.Saw(w.now, f, false, p.Bytes(), h)
 	w.count(TranslatedIn, 1)
 	return true

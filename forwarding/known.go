@@ -28,6 +28,9 @@ type exit struct {
 	// The local address, and one of the verdicts that say what the correspondent sees instead.
 	localHigh, localLow uint64
 	verdict             *flow.Verdict
+	// tunnel is that of the address, and back the exchange on the way in; nil if packets have to go the long way.
+	tunnel *Tunnel
+	back   translate.Exchange
 	// plain says that packets leave by way, in one tunnel, if they are not longer than mtu: in a datagram from local to peer
 	// if that is valid, else behind header unless the way is bare.
 	plain    bool
@@ -46,28 +49,20 @@ type known struct {
 	exits  [exitCount]exit
 	last   *exit
 	batch  uint64
+	local  localEnd
 	// Counted since the last settle.
-	translated, encapsulated, octets int
+	counts [TranslatedIn + 1]int
 }
 
 // fromHostWithFlows is fromHost for a batch, on a node that keeps flows.
 func (w *Worker) fromHostWithFlows(pkts []*packet.Packet, in PortID) {
-	if w.known == nil {
-		w.known = &known{last: new(exit)}
-	}
-	k, t := w.known, w.state.flows.table
-	k.batch++
+	k, t := w.beginKnown(), w.state.flows.table
 	for len(pkts) > 0 {
 		n := min(len(pkts), aheadPackets)
 		for i, p := range pkts[:n] {
-			k.ahead[i].Begin(t, p.Bytes(), true)
+			k.ahead[i].Begin(t, p.Bytes())
 		}
-		for i := range pkts[:n] {
-			k.ahead[i].Ask()
-		}
-		for i := range pkts[:n] {
-			k.warmed += k.ahead[i].Fetch()
-		}
+		k.fetch(n)
 		for i, p := range pkts[:n] {
 			if !w.knownOut(p, &k.ahead[i]) {
 				w.fromHost(p, in)
@@ -78,17 +73,31 @@ func (w *Worker) fromHostWithFlows(pkts []*packet.Packet, in PortID) {
 	k.settle(w)
 }
 
+func (w *Worker) beginKnown() *known {
+	if w.known == nil {
+		w.known = &known{last: new(exit)}
+	}
+	w.known.batch++
+	return w.known
+}
+
+func (k *known) fetch(n int) {
+	for i := range k.ahead[:n] {
+		k.ahead[i].Ask()
+	}
+	for i := range k.ahead[:n] {
+		k.warmed += k.ahead[i].Fetch()
+	}
+}
+
 // settle counts what has gone the short way.
 func (k *known) settle(w *Worker) {
-	if k.encapsulated == 0 {
-		return
+	for c, n := range k.counts {
+		if n != 0 {
+			w.count(Counter(c), n)
+		}
 	}
-	w.count(Encapsulated, k.encapsulated)
-	w.count(EncapsulatedOctets, k.octets)
-	if k.translated > 0 {
-		w.count(TranslatedOut, k.translated)
-	}
-	k.translated, k.encapsulated, k.octets = 0, 0, 0
+	k.counts = [TranslatedIn + 1]int{}
 }
 
 // knownOut sends a packet of the host the short way, or reports false and has not touched it.
@@ -113,10 +122,10 @@ func (w *Worker) knownOut(p *packet.Packet, a *flow.Ahead) bool {
 	k := w.known
 	if v.Translate {
 		x.exchange.Source(p)
-		k.translated++
+		k.counts[TranslatedOut]++
 	}
-	k.encapsulated++
-	k.octets += p.Len()
+	k.counts[Encapsulated]++
+	k.counts[EncapsulatedOctets] += p.Len()
 	if x.way.bare {
 		if x.peer.IsValid() {
 			p.Peer, p.Local, p.TrafficClass = x.peer, x.local, trafficClass(p.Bytes())
@@ -185,13 +194,15 @@ func (w *Worker) makeExit(x *exit, of *flow.Tuple, v *flow.Verdict) {
 	}
 	t := &b.Tunnel
 	way, reason := w.resolve(t, 1)
+	x.tunnel = t
+	if v.Translate {
+		x.exchange = translate.NewExchange(of.Local(), v.Address)
+		x.back = translate.NewExchange(v.Address, of.Local())
+	}
 	if reason != 0 || way.over != nil || t.RemotePort == 0 && v.Address == t.Local {
 		return
 	}
 	x.plain, x.way, x.mtu = true, way, min(way.tunnelMTU(), way.mtu-way.overhead)
-	if v.Translate {
-		x.exchange = translate.NewExchange(of.Local(), v.Address)
-	}
 	switch {
 	case t.RemotePort != 0:
 		x.peer, x.local = netip.AddrPortFrom(t.Remote, t.RemotePort), t.Local
@@ -200,14 +211,22 @@ func (w *Worker) makeExit(x *exit, of *flow.Tuple, v *flow.Verdict) {
 	}
 }
 
-// clear notes that packets of f to a correspondent that come from the host can go the short way as far as that depends on
-// the flow's addresses: this one came to flowOut, none of them goes past the home agents, and none is to the end of the tunnel.
-func (w *Worker) clear(f *flow.Flow, v *flow.Verdict, to netip.Addr) {
+// clear notes that packets of f, to and from a correspondent, can go the short way as far as that depends on the flow's
+// addresses: the local one is the host's to use, none goes past the home agents, and the correspondent is neither this node
+// nor the end of the tunnel.
+func (w *Worker) clear(f *flow.Flow, v *flow.Verdict, correspondent netip.Addr) {
 	s := w.state
-	if v.State != flow.InUse || s.cached(to, v.Address) != nil || s.optimized(v.Address, to) != nil {
+	if v.State != flow.InUse || f.Cleared(s.generation) ||
+		s.cached(correspondent, v.Address) != nil || s.optimized(v.Address, correspondent) != nil {
 		return
 	}
-	if b := w.facts(v.Address).mobile(s); b != nil && b.Remote != to {
+	if to := w.facts(correspondent); to.local(s) != nil || to.mobile(s) != nil {
+		return
+	}
+	if of := w.facts(f.Tuple().Local()); of.mobile(s) == nil || of.role(s) == flow.Translation {
+		return
+	}
+	if b := w.facts(v.Address).mobile(s); b != nil && b.Remote != correspondent {
 		f.Clear(s.generation)
 	}
 }

@@ -73,6 +73,10 @@ func (w *Worker) Process(now time.Time, in PortID, pkts []*packet.Packet) *Resul
 		return w.end()
 	}
 	w.lookAhead(pkts, port.UDP)
+	if w.state.flows != nil && !port.Host && !port.Access {
+		w.fromLinkWithFlows(pkts, in, port.UDP)
+		return w.end()
+	}
 	for _, p := range pkts {
 		switch {
 		case port.Host:

@@ -2,6 +2,7 @@ package flow
 
 import (
 	"encoding/binary"
+	"net/netip"
 
 	"kedge/forwarding/ip6"
 )
@@ -24,15 +25,31 @@ const (
 	udpHeaderLength = 8
 )
 
-// Begin looks at the packet b, from the host if outbound, and reports whether it is plain: IPv6 and TCP or UDP without
-// anything between them, neither cut off nor longer than it says, and no TCP segment that opens or resets a connection. Of
-// others nothing is known ahead.
-func (a *Ahead) Begin(t *Table, b []byte, outbound bool) bool {
-	if a.plain = a.tuple.readPlain(b, outbound); a.plain {
-		a.hash = t.hash(&a.tuple)
-		a.at = t.shard(a.hash).of(a.hash)
+// Begin looks at the packet b of the host, and reports whether it is plain: IPv6 and TCP or UDP without anything between
+// them, neither cut off nor longer than it says, and no TCP segment that opens or resets a connection. Of others nothing
+// is known ahead.
+func (a *Ahead) Begin(t *Table, b []byte) bool {
+	if a.plain = a.tuple.readPlain(b, true); a.plain {
+		a.locate(t)
 	}
 	return a.plain
+}
+
+// BeginInbound is Begin for a packet for the host, where local is its address there.
+func (a *Ahead) BeginInbound(t *Table, b []byte, local netip.Addr) bool {
+	if a.plain = a.tuple.readPlain(b, false); a.plain {
+		a.tuple.SetLocal(local)
+		a.locate(t)
+	}
+	return a.plain
+}
+
+// None says that there is nothing to look at.
+func (a *Ahead) None() { a.plain = false }
+
+func (a *Ahead) locate(t *Table) {
+	a.hash = t.hash(&a.tuple)
+	a.at = t.shard(a.hash).of(a.hash)
 }
 
 // Plain is what Begin reported.
