@@ -181,3 +181,19 @@ func (w *Worker) refused(p *packet.Packet, h *ip6.Header, in PortID, depth int) 
 	w.signal(p, h, TunnelError, in, depth)
 	return true
 }
+
+// measured takes the answer to an echo request of signalling's, by which a mobile node measures the path to an anchor that it
+// has no address of its own for but those held, and reports whether it was one. Signalling's requests have no data; a
+// program that pings without data goes without answers from anchors' tunnels.
+func (w *Worker) measured(p *packet.Packet, h *ip6.Header, in PortID, depth int) bool {
+	b, at := p.Bytes(), h.UpperOffset
+	if h.Upper != ip6.ICMP || h.Fragmented || h.Mobile || len(b) != at+icmp.HeaderLength || b[at] != icmp.EchoReply {
+		return false
+	}
+	if !w.verify(p, h) {
+		w.drop(DropChecksum)
+		return true
+	}
+	w.signal(p, h, EchoReply, in, depth)
+	return true
+}

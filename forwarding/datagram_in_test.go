@@ -153,6 +153,9 @@ func TestDatagramSignals(t *testing.T) {
 		{"Home Test", true, mobility(cn, h1, 3), agent4, &want{MobilityHeader, true, true}},
 		{"Home Test from elsewhere", true, mobility(cn, h1, 3), wild4, nil},
 		{"refusal", true, icmp6(ha, h1, 255, 1, 5, 0, udp(h1, cn, 1)), agent4, &want{TunnelError, true, true}},
+		{"answer to signalling's echo request", true, icmp6(ha, h1, 64, 129, 0, 7<<16|1, nil), agent4, &want{EchoReply, true, true}},
+		{"answer to a program's echo request", true, icmp6(ha, h1, 64, 129, 0, 7<<16|1, make([]byte, 56)), agent4, nil},
+		{"echo reply from elsewhere", true, icmp6(ha, h1, 64, 129, 0, 7<<16|1, nil), wild4, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			node, local, id := datagramAnchor, ha4, udpPort
@@ -205,7 +208,7 @@ func TestDatagramSignals(t *testing.T) {
 	// What a correspondent says goes to the program, with any hop limit that it can have here.
 	t.Run("an error that is no refusal", func(t *testing.T) {
 		for _, b := range [][]byte{
-			icmp6(cn, h1, 254, 1, 5, 0, udp(h1, cn, 1)), icmp6(cn, h1, 255, 1, 4, 0, udp(h1, cn, 1)), icmp6(cn, h1, 64, 129, 0, 0, nil),
+			icmp6(cn, h1, 254, 1, 5, 0, udp(h1, cn, 1)), icmp6(cn, h1, 255, 1, 4, 0, udp(h1, cn, 1)), icmp6(cn, h1, 64, 129, 0, 0, make([]byte, 56)),
 		} {
 			_, w := datagramMobile(t)
 			if out := one(t, receive(w, b, agent4, m4), tunPort); !bytes.Equal(out, b) {

@@ -133,7 +133,7 @@ func (w *Worker) deliver(p *packet.Packet, h *ip6.Header, t *Tunnel, in PortID, 
 		w.drop(DropOuterSource)
 		return
 	}
-	if o.port != 0 && w.refused(p, h, in, depth) {
+	if o.port != 0 && (w.refused(p, h, in, depth) || w.measured(p, h, in, depth)) {
 		return
 	}
 	if !w.pastHomeAgent(p, h, in, depth) {

@@ -186,8 +186,12 @@ func (n *Node) previous(now time.Time, b signaling.Bind) *forwarding.Previous {
 	switch {
 	case !ok:
 		return nil
-	case old.Remote != b.Remote:
-		return &forwarding.Previous{Remote: old.Remote, Until: now.Add(keep)}
+	case old.Remote != b.Remote || old.RemotePort != b.RemotePort:
+		p := &forwarding.Previous{Remote: old.Remote, RemotePort: old.RemotePort, Until: now.Add(keep)}
+		if old.Local != b.Local {
+			p.Local = old.Local // from one transport to the other
+		}
+		return p
 	case old.Previous != nil && now.Before(old.Previous.Until):
 		return old.Previous // a refreshment
 	}

@@ -54,3 +54,31 @@ func TestPreviousCareOfAddress(t *testing.T) {
 		})
 	}
 }
+
+// TestPreviousEndpoint moves within a NAT, and from there to native packets.
+func TestPreviousEndpoint(t *testing.T) {
+	home := netip.MustParsePrefix("2001:db8:f::a/128")
+	nat, local, agent, native := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("198.51.100.1"), netip.MustParseAddr("2001:db8:f::1"), netip.MustParseAddr("2001:db8:1::5")
+	start := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	n := &Node{
+		cfg:    &config.Config{HomeAgent: &config.HomeAgent{PreviousCareOfTime: time.Second}},
+		engine: forwarding.New(forwarding.Options{Anchor: true}), datagrams: []*datagrams{{id: 3}},
+	}
+	if err := n.engine.SetPort(forwarding.Port{ID: 3, UDP: true, MTU: 1500}); err != nil {
+		t.Fatal(err)
+	}
+	for i, step := range []struct {
+		bind signaling.Bind
+		want *forwarding.Previous
+	}{
+		{signaling.Bind{Home: home, Local: local, Remote: nat, RemotePort: 40000}, nil},
+		{signaling.Bind{Home: home, Local: local, Remote: nat, RemotePort: 40001}, &forwarding.Previous{Remote: nat, RemotePort: 40000, Until: start.Add(time.Second)}},
+		{signaling.Bind{Home: home, Local: agent, Remote: native}, &forwarding.Previous{Remote: nat, RemotePort: 40001, Local: local, Until: start.Add(time.Second)}},
+	} {
+		n.bind(start, step.bind)
+		tunnel, ok := n.engine.Anchored(home)
+		if !ok || (tunnel.Previous == nil) != (step.want == nil) || step.want != nil && *tunnel.Previous != *step.want {
+			t.Errorf("step %d: bound %t, previous %+v, want %+v", i, ok, tunnel.Previous, step.want)
+		}
+	}
+}
