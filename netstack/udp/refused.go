@@ -66,22 +66,26 @@ func (r *refusal) remember(to netip.Addr, length int) {
 	r.peers[to] = narrow{octets: length, until: time.Now().Add(refusalTime)}
 }
 
-// refused deals with a message that the kernel did not take: one of several datagrams is sent again one by one.
+// refused deals with a message that the kernel did not take: one of several datagrams is sent again one by one, and one that
+// is too long for its path in fragments.
 func (l *Link) refused(i int, errno syscall.Errno) {
-	w := &l.write
-	m := &w.infos[i]
-	packets := uint64(max(1, m.packets))
-	switch errno {
-	case unix.EMSGSIZE, unix.EINVAL, unix.EIO, unix.EOPNOTSUPP:
-		if m.segments > 1 {
-			l.sendSingly(i, errno)
-			return
-		}
+	m := &l.write.infos[i]
+	switch {
+	case errno == unix.EMSGSIZE && (m.segments > 1 || m.peer.Addr().Is4()):
+		l.sendSingly(i, true)
+	case m.segments > 1 && (errno == unix.EINVAL || errno == unix.EIO || errno == unix.EOPNOTSUPP):
+		l.sendSingly(i, false)
+	default:
+		l.countRefused(m, errno)
 	}
+}
+
+func (l *Link) countRefused(m *info, errno syscall.Errno) {
+	packets := uint64(max(1, m.packets))
 	switch errno {
 	case unix.EMSGSIZE:
 		l.counters.tooBig.Add(packets)
-	case unix.ENOBUFS, unix.ENOMEM:
+	case unix.ENOBUFS, unix.ENOMEM, unix.EAGAIN:
 		l.counters.noBuffers.Add(packets)
 	case unix.ENETUNREACH, unix.EHOSTUNREACH, unix.ENETDOWN, unix.ENODEV, unix.ENXIO, unix.EADDRNOTAVAIL, unix.EINVAL:
 		// EINVAL: the local address is none of this node's.
@@ -91,48 +95,63 @@ func (l *Link) refused(i int, errno syscall.Errno) {
 	}
 }
 
-// sendSingly sends the datagrams of a message each by itself. If that succeeds, it is several at once that the kernel did
-// not take, and later messages know.
-func (l *Link) sendSingly(i int, refused syscall.Errno) {
+// sendSingly sends the datagrams of a message each by itself. If that succeeds where they were several, it is several at
+// once that the kernel did not take, and later messages know.
+func (l *Link) sendSingly(i int, tooLong bool) {
 	w := &l.write
 	m := &w.infos[i]
 	vectors := unsafe.Slice(w.messages[i].Iov, int(w.messages[i].Iovlen))
 	message := w.messages[i].Msghdr
 	message.SetControllen(m.plain)
-	ok := false
-	var errno syscall.Errno
-	for len(vectors) > 0 {
-		n, octets := 0, 0
-		for n < len(vectors) && octets < m.size {
-			octets += int(vectors[n].Len)
-			n++
+	sent := 0
+	var last syscall.Errno
+	if l.raw.Control(func(fd uintptr) {
+		if tooLong && m.peer.Addr().Is4() {
+			mayFragment(fd, true)
+			defer mayFragment(fd, false)
 		}
-		message.Iov = &vectors[0]
-		message.SetIovlen(n)
-		vectors = vectors[n:]
-		if l.raw.Control(func(fd uintptr) {
-			_, _, errno = unix.Syscall(unix.SYS_SENDMSG, fd, uintptr(unsafe.Pointer(&message)), unix.MSG_DONTWAIT)
-		}) != nil {
-			return
+		for len(vectors) > 0 {
+			n, octets := 0, 0
+			for n < len(vectors) && octets < m.size {
+				octets += int(vectors[n].Len)
+				n++
+			}
+			message.Iov = &vectors[0]
+			message.SetIovlen(n)
+			vectors = vectors[n:]
+			_, _, errno := unix.Syscall(unix.SYS_SENDMSG, fd, uintptr(unsafe.Pointer(&message)), unix.MSG_DONTWAIT)
+			if errno == 0 {
+				sent++
+			} else {
+				last = errno
+			}
 		}
-		if errno == 0 {
-			ok = true
-		}
-	}
-	if !ok {
-		m.segments = 1
-		l.refused(i, errno)
+	}) != nil {
 		return
 	}
-	w.good += m.packets
-	if refused != unix.EMSGSIZE {
+	if last != 0 {
+		l.countRefused(m, last)
+	} else {
+		w.good += m.packets
+	}
+	switch {
+	case sent == 0 || m.segments == 1:
+	case !tooLong:
 		w.refusal.until = time.Now().Add(refusalTime)
-		return
-	}
-	w.refusal.remember(m.peer.Addr(), m.size)
-	if l.config.PathMTU != nil {
-		if mtu, err := l.PathMTU(m.peer.Addr()); err == nil {
+	default:
+		w.refusal.remember(m.peer.Addr(), m.size)
+		if mtu, err := l.PathMTU(m.peer.Addr()); err == nil && l.config.PathMTU != nil {
 			l.config.PathMTU(m.peer.Addr(), mtu)
 		}
 	}
+}
+
+// mayFragment says whether IPv4 datagrams that are too long for their path are fragmented. It cannot always be so, as with
+// IPv6: in messages of several datagrams the kernel would let routers fragment them too, and nobody learnt of the path MTU.
+func mayFragment(fd uintptr, may bool) {
+	value := unix.IP_PMTUDISC_DO
+	if may {
+		value = unix.IP_PMTUDISC_WANT
+	}
+	_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, value)
 }
