@@ -93,7 +93,7 @@ func (c *comparison) save() error {
 	return errors.Join(errs...)
 }
 
-// run measures everything in every round. A system that fails is left out from then on, and the others go on.
+// run measures everything in every round. A system that fails twice in a row is left out from then on, and the others go on.
 func (c *comparison) run(ctx context.Context) error {
 	plan := c.order.Plan
 	var failures []error
@@ -122,6 +122,10 @@ func (c *comparison) run(ctx context.Context) error {
 					continue
 				}
 				err := c.one(ctx, round, condition, c.lab.Compare.System(name))
+				if err != nil && ctx.Err() == nil {
+					c.progress.say("%s once more: %v", name, err)
+					err = c.one(ctx, round, condition, c.lab.Compare.System(name))
+				}
 				if ctx.Err() != nil {
 					return ctx.Err()
 				}
@@ -236,11 +240,14 @@ func (c *comparison) startSystem(s *topology.System) ([]*node, error) {
 	return nodes, nil
 }
 
+// stopTime is how long a process has to undo what it changed in its namespace, where the next system needs room.
+const stopTime = 15 * time.Second
+
 // stopAll ends the processes that run.
 func stopAll(nodes []*node) {
 	for _, n := range nodes {
 		if n.process != nil {
-			n.process.stop(3 * time.Second)
+			n.process.stop(stopTime)
 		}
 	}
 }
@@ -275,12 +282,16 @@ func (c *comparison) greet(ctx context.Context, s *topology.System) error {
 		return err
 	}
 	defer responder.Stop()
-	x := traffic.Ask(c.mobile(s), c.correspondent(greetingPort))
+	x := traffic.Ask(c.mobile(s), c.correspondent(greetingPort), greetingTime)
 	if x.Err != nil {
 		return x.Err
 	}
 	return s.Saw(x.Seen)
 }
+
+// greetingTime is how long a system has to carry a datagram there and back before it is tried again: what it is sent while
+// it starts may be lost.
+const greetingTime = 300 * time.Millisecond
 
 // Ports of the correspondent's programs.
 const (

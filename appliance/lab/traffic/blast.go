@@ -98,12 +98,14 @@ func Blast(ctx context.Context, client, server Endpoint, o BlastOptions) (a Arri
 const (
 	blastBatch  = 64
 	blastBuffer = 4 << 20
+	// greetings are tried for some seconds: what was sent before may still fill queues.
+	greetings = 200
 )
 
 // greet sends datagrams from one socket until one has arrived at the other, and returns where that saw it come from.
 func greet(ctx context.Context, from, at int) (*unix.SockaddrInet6, error) {
 	hello, buf := []byte("kedge lab"), make([]byte, 64)
-	for range 40 {
+	for range greetings {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}

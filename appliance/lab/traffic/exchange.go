@@ -29,7 +29,7 @@ type Exchange struct {
 // exchangeTime is how long a program waits for a response.
 const exchangeTime = 2 * time.Second
 
-// errNoResponse says that a request was not answered within exchangeTime.
+// errNoResponse says that a request was not answered in time.
 var errNoResponse = errors.New("no response")
 
 // Exchanges are made at a steady pace, whether or not those before were answered.
@@ -55,20 +55,20 @@ func StartExchanges(ctx context.Context, from, to Endpoint, spacing time.Duratio
 }
 
 func (e *Exchanges) make(from, to Endpoint) {
-	x := Ask(from, to)
+	x := Ask(from, to, exchangeTime)
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.all = append(e.all, x)
 }
 
 // exchange runs in the requester's namespace.
-func exchange(from netip.Addr, to Endpoint) (x Exchange) {
+func exchange(from netip.Addr, to Endpoint, wait time.Duration) (x Exchange) {
 	fd, err := unix.Socket(unix.AF_INET6, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return Exchange{Err: err}
 	}
 	defer unix.Close(fd)
-	timeout := unix.NsecToTimeval(int64(exchangeTime))
+	timeout := unix.NsecToTimeval(int64(wait))
 	_ = unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &timeout)
 	if from.IsValid() {
 		if err := unix.Bind(fd, &unix.SockaddrInet6{Addr: from.As16()}); err != nil {
@@ -152,9 +152,9 @@ func SourceAddress(from, to Endpoint) (a netip.Addr, err error) {
 	return a, err
 }
 
-// Ask makes one exchange.
-func Ask(from, to Endpoint) (x Exchange) {
-	if err := from.Node.Do(func() error { x = exchange(from.Address, to); return nil }); err != nil {
+// Ask makes one exchange, and waits so long for the response.
+func Ask(from, to Endpoint, wait time.Duration) (x Exchange) {
+	if err := from.Node.Do(func() error { x = exchange(from.Address, to, wait); return nil }); err != nil {
 		x.Err = err
 	}
 	return x

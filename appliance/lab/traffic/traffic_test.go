@@ -160,7 +160,7 @@ func TestEchoAndExchanges(t *testing.T) {
 
 func TestExchangeRefused(t *testing.T) {
 	to := loopback(t)
-	if x := exchange(netip.Addr{}, to); x.Err != unix.ECONNREFUSED || x.Seen.IsValid() {
+	if x := exchange(netip.Addr{}, to, exchangeTime); x.Err != unix.ECONNREFUSED || x.Seen.IsValid() {
 		t.Errorf("%+v", x)
 	}
 }
