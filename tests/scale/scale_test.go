@@ -42,7 +42,7 @@ func resident(t testing.TB, line string) uint64 {
 // TestAnchorScale registers mobile nodes, has them all move, and lets their bindings expire, and asks that the live heap
 // stays within issue 5's bound. Live heap and not resident memory, which the tests before it have made grow.
 func TestAnchorScale(t *testing.T) {
-	n := 20_000
+	n := usualBindings
 	if s := os.Getenv("KEDGE_SCALE"); s != "" {
 		var err error
 		n, err = strconv.Atoi(s)
