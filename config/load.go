@@ -174,6 +174,9 @@ func (r *reader) combination(d *document, c *Config) {
 	if c.UDP != nil && d.UDP != nil && !is(MobileNodeRole) && !is(HomeAgentRole) && !is(HomeProxyRole) {
 		r.wrong("udp", "a [udp] section only for a mobile node, a home agent or a home proxy", "another role")
 	}
+	if c.SegmentRouting && !is(MobileNodeRole) && !is(HomeAgentRole) && !is(HomeProxyRole) {
+		r.wrong("accelerate", "a mobile node, a home agent or a home proxy", "another role")
+	}
 	if c.SegmentRouting && c.TUN == nil {
 		r.wrong("accelerate", "a [tun] section beside it, whose packets it is for", "none")
 	}

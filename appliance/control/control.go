@@ -143,7 +143,7 @@ type Proxy struct {
 // Link is one link of a node.
 type Link struct {
 	Name string `json:"name"`
-	// Kind is tun, ethernet or udp.
+	// Kind is tun, ethernet, udp or seg6.
 	Kind string `json:"kind"`
 	Up   bool   `json:"up"`
 	// Absent says that there is no interface of that name; the node waits for it.

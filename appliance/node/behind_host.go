@@ -11,13 +11,7 @@ import (
 // behindHost are addresses of an anchor's own that no link of kedge's has: the host's kernel hands over what is for them by
 // the TUN device, and forwards what comes from them.
 func behindHost(c *config.Config) []netip.Addr {
-	var own netip.Addr
-	switch {
-	case c.HomeAgent != nil:
-		own = c.HomeAgent.Address
-	case c.HomeProxy != nil:
-		own = c.HomeProxy.Address
-	}
+	own := anchorAddress(c)
 	if !own.IsValid() || slices.ContainsFunc(c.Links, func(l config.Link) bool {
 		return slices.ContainsFunc(l.Addresses, func(p netip.Prefix) bool { return p.Addr() == own })
 	}) {
@@ -42,4 +36,15 @@ func (d *device) ownBehindHost() error {
 		}
 	}
 	return nil
+}
+
+// anchorAddress is the own address of a home agent or home proxy, else not valid.
+func anchorAddress(c *config.Config) netip.Addr {
+	switch {
+	case c.HomeAgent != nil:
+		return c.HomeAgent.Address
+	case c.HomeProxy != nil:
+		return c.HomeProxy.Address
+	}
+	return netip.Addr{}
 }

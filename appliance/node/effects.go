@@ -72,6 +72,9 @@ func (n *Node) carryOut(now time.Time, effect signaling.Effect) {
 		} else {
 			n.engine.UnbindAnchored(e.Home)
 		}
+		if n.accelerator != nil {
+			n.accelerator.forget(e.Home)
+		}
 	case signaling.Defend:
 		if l := n.link(e.Link); l != nil {
 			l.defend(now, e)
@@ -143,6 +146,18 @@ func (n *Node) isHome(p netip.Prefix) bool {
 }
 
 func (n *Node) bind(now time.Time, b signaling.Bind) {
+	if b.Mobile && n.isHome(b.Home) {
+		n.native = ""
+		if b.Native {
+			n.native = b.Link
+		}
+		n.routes()
+	}
+	n.publish(now, b)
+}
+
+// publish tells the engine of a binding.
+func (n *Node) publish(now time.Time, b signaling.Bind) {
 	t := forwarding.Tunnel{Local: b.Local, Remote: b.Remote, RemotePort: b.RemotePort, Native: b.Native}
 	// At home the routes know which destinations are neighbours; away everything goes by the uplink's router.
 	if l := n.link(b.Link); l != nil && !b.Native {
@@ -160,12 +175,8 @@ func (n *Node) bind(now time.Time, b signaling.Bind) {
 	if b.Mobile {
 		bind = n.engine.BindMobile
 	}
-	if b.Mobile && n.isHome(b.Home) {
-		n.native = ""
-		if b.Native {
-			n.native = b.Link
-		}
-		n.routes()
+	if n.accelerator != nil && n.accelerator.take(b) {
+		t.Via, t.Port, t.NextHop = true, n.accelerator.id, netip.Addr{}
 	}
 	if !b.Mobile {
 		t.Previous = n.previous(now, b)

@@ -172,6 +172,7 @@ func (l *link) kernelEvent(now time.Time, e kernel.Event) {
 			l.handle(now, movement.Carrier{})
 		}
 	}
+	l.node.accelerator.linkChanged(l)
 }
 
 // neighborEvent takes what the neighbour table says.
@@ -245,6 +246,7 @@ func (l *link) carryOut(now time.Time, effect movement.Effect) {
 	case movement.SetRouter:
 		l.router = e.Router
 		l.node.routes()
+		l.node.accelerator.linkChanged(l)
 	case movement.SetOnLink:
 		l.setOnLink(e.Prefixes)
 	case movement.SetMTU:
@@ -332,19 +334,22 @@ func (l *link) setOnLink(prefixes []netip.Prefix) {
 		}
 	}
 	l.onLink = slices.Clone(prefixes)
+	l.node.accelerator.linkChanged(l)
 }
 
 // setMTU tells the engine what the link carries: what the interface does, or less if routers say so (RFC 4861 section 6.3.4).
 func (l *link) setMTU() {
-	mtu := l.advertisedMTU
-	if l.interfaceMTU > 0 {
-		mtu = min(mtu, l.interfaceMTU)
-	} else {
-		mtu = min(mtu, linkMTU) // until the interface is there
-	}
-	if err := l.node.engine.SetPort(forwarding.Port{ID: l.id, MTU: mtu, Features: l.eth.Features()}); err != nil {
+	if err := l.node.engine.SetPort(forwarding.Port{ID: l.id, MTU: l.mtu(), Features: l.eth.Features()}); err != nil {
 		l.node.log.Error("link MTU", "link", l.cfg.Interface, "error", err)
 	}
+	l.node.accelerator.linkChanged(l)
+}
+
+func (l *link) mtu() int {
+	if l.interfaceMTU > 0 {
+		return min(l.advertisedMTU, l.interfaceMTU)
+	}
+	return min(l.advertisedMTU, linkMTU) // until the interface is there
 }
 
 // defend answers neighbour solicitations for an address that is elsewhere, or that came home.

@@ -76,6 +76,8 @@ type Node struct {
 	uplinks   []*uplink
 	datagrams []*datagrams
 	device    *device
+	// accelerator is nil unless the operator wants one.
+	accelerator *accelerator
 
 	// events are those that the role's machine has yet to be handed; busy says that it is being handed some.
 	events []signaling.Event
@@ -154,6 +156,9 @@ func Run(ctx context.Context, cfg *config.Config, log *slog.Logger) (err error) 
 	n.begin(time.Now()) // before the first packet, which may belong to a flow of an earlier run
 	if n.device != nil {
 		run("TUN device", n.device.run)
+	}
+	if n.accelerator != nil {
+		defer func() { err = errors.Join(err, n.accelerator.close()) }()
 	}
 	for _, l := range n.links {
 		run("link "+l.cfg.Interface, l.run)

@@ -10,6 +10,7 @@ import (
 	"kedge/forwarding"
 	"kedge/netstack/host"
 	"kedge/netstack/kernel"
+	"kedge/netstack/seg6"
 	"kedge/signaling"
 )
 
@@ -85,6 +86,9 @@ func (n *Node) openLinks(secret []byte) error {
 		return err
 	}
 	n.routes()
+	if n.cfg.SegmentRouting {
+		n.accelerator = newAccelerator(n, id+forwarding.PortID(len(n.datagrams))+1)
+	}
 	return nil
 }
 
@@ -119,6 +123,9 @@ func (n *Node) watch(ctx context.Context) error {
 	if n.device != nil {
 		names = append(names, n.device.cfg.Name)
 	}
+	if n.accelerator != nil {
+		names = append(names, seg6.DefaultName)
+	}
 	return kernel.Watch(ctx, names, func(e kernel.Event) {
 		if n.device != nil && e.Link.Name == n.device.cfg.Name {
 			if e.Kind == kernel.LinkVanished {
@@ -127,6 +134,9 @@ func (n *Node) watch(ctx context.Context) error {
 			return
 		}
 		_ = n.loop.post(ctx, func(now time.Time) {
+			if e.Link.Name == seg6.DefaultName && e.Kind == kernel.LinkVanished {
+				n.accelerator.vanished()
+			}
 			for _, l := range n.links {
 				if l.cfg.Interface == e.Link.Name {
 					l.kernelEvent(now, e)

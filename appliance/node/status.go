@@ -11,6 +11,7 @@ import (
 
 	"kedge/appliance/control"
 	"kedge/forwarding"
+	"kedge/netstack/seg6"
 )
 
 // Trace implements control.Node.
@@ -56,6 +57,10 @@ func (n *Node) status(now time.Time) control.Status {
 			addCounters(s.Counters, "link-"+l.cfg.Interface+"-access", l.table.Counters())
 		}
 		addCounters(s.Counters, "link-"+l.cfg.Interface, l.eth.Counters())
+	}
+	if a := n.accelerator; a != nil && a.device != nil {
+		s.Links = append(s.Links, control.Link{Name: seg6.DefaultName, Kind: "seg6", Up: a.path.Local.IsValid(), MTU: a.device.Link().MTU()})
+		s.Counters["link-"+seg6.DefaultName+"-unrouted"] = a.device.Link().Unrouted()
 	}
 	for _, d := range n.datagrams {
 		s.Links = append(s.Links, d.show())
