@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
+	"net/netip"
 	"runtime"
 	"testing"
 	"time"
@@ -19,17 +20,19 @@ import (
 //
 //	go test ./forwarding -run '^$' -bench 'FlowOut|FlowIn' -count 5
 //
-// BenchmarkFlowOut is what the host sends: the flow found, its source translated, and all put into the tunnel (out), with
-// finished checksums and with those that the kernel leaves to others (partial). Only Process counts, in processor time of
-// its thread; what it reads of a packet is in the processor's caches, as when a link has just read it.
+// BenchmarkFlowOut is what the host sends: the flow found, its source translated, and all put into an IPv6 tunnel or
+// addressed as a datagram, with finished checksums and with those that the kernel leaves to others (partial). BenchmarkFlowIn
+// is the way back, and BenchmarkFlowNew what a flow's first packet costs: classified, and its flow made. Only Process
+// counts, in processor time of its thread; what it reads of a packet is in the processor's caches, as when a link has just
+// read it.
 func BenchmarkFlowOut(b *testing.B) {
-	for _, partial := range []bool{false, true} {
+	for _, kind := range []string{"native", "native-partial", "udp"} {
 		for _, n := range []int{10, 1000, 100_000, 1_000_000} {
-			b.Run(fmt.Sprintf("partial=%v/flows=%d", partial, n), func(b *testing.B) {
-				e, w, octets := manyFlows(b, n)
+			b.Run(fmt.Sprintf("%s/flows=%d", kind, n), func(b *testing.B) {
+				e, w, octets := manyFlows(b, n, kind == "udp")
 				original := udp(h1, cn, 64)
-				offload := packet.Offload{}
-				if partial {
+				var offload packet.Offload
+				if kind == "native-partial" {
 					offload = packet.Offload{NeedsChecksum: true, ChecksumStart: 40, ChecksumOffset: 6}
 				}
 				pkts := packet.NewBatch(batch, packet.SmallLength)
@@ -51,33 +54,48 @@ func BenchmarkFlowOut(b *testing.B) {
 	}
 }
 
-// BenchmarkFlowIn is the way back.
 func BenchmarkFlowIn(b *testing.B) {
-	for _, n := range []int{10, 1000, 100_000, 1_000_000} {
-		b.Run(fmt.Sprintf("flows=%d", n), func(b *testing.B) {
-			e, w, _ := manyFlows(b, n)
-			original := tunnelled(0, dhp1, c1, udp(cn, d1, 64))
-			pkts := packet.NewBatch(batch, packet.SmallLength)
-			r := rand.New(rand.NewPCG(1, 2))
-			perPacketOf(b, func() {
-				for _, q := range pkts {
-					q.Set(original)
-					ports := q.Bytes()[80:]
-					number(ports, r.IntN(n))
-					ports[0], ports[1], ports[2], ports[3] = ports[2], ports[3], ports[0], ports[1]
+	for _, kind := range []string{"native", "udp"} {
+		for _, n := range []int{10, 1000, 100_000, 1_000_000} {
+			b.Run(fmt.Sprintf("%s/flows=%d", kind, n), func(b *testing.B) {
+				e, w, _ := manyFlows(b, n, kind == "udp")
+				original, port, ports := tunnelled(0, dhp1, c1, udp(cn, d1, 64)), ethPort, 80
+				if kind == "udp" {
+					original, port, ports = original[40:], benchUDPPort, 40
 				}
-			}, func() {
-				if r := w.Process(start, ethPort, pkts); len(r.Outputs) != 1 || len(r.Outputs[0].Packets) != batch {
-					b.Fatal(drops(e.Counters()))
-				}
+				pkts := packet.NewBatch(batch, packet.SmallLength)
+				r := rand.New(rand.NewPCG(1, 2))
+				perPacketOf(b, func() {
+					for _, q := range pkts {
+						q.Set(original)
+						q.Peer, q.Local = benchPeer, c1
+						x := q.Bytes()[ports:]
+						number(x, r.IntN(n))
+						x[0], x[1], x[2], x[3] = x[2], x[3], x[0], x[1]
+					}
+				}, func() {
+					if r := w.Process(start, port, pkts); len(r.Outputs) != 1 || len(r.Outputs[0].Packets) != batch {
+						b.Fatal(drops(e.Counters()))
+					}
+				})
 			})
-		})
+		}
 	}
 }
 
+const benchUDPPort PortID = 7
+
+var benchPeer = netip.AddrPortFrom(dhp1, 4191)
+
 // manyFlows is a mobile node with n flows that use d1, and how much memory each takes.
-func manyFlows(b *testing.B, n int) (e *Engine, w *Worker, octets float64) {
+func manyFlows(b *testing.B, n int, datagrams bool) (e *Engine, w *Worker, octets float64) {
 	e, w = flowNode(b, flow.Config{MaxFlows: 1 << 21})
+	if datagrams {
+		must(b, e.SetPort(Port{ID: benchUDPPort, UDP: true, MTU: 1500, Features: packet.PartialChecksum | packet.SegmentTCP | packet.SegmentUDP}))
+		must(b, e.BindMobile(host(d1), Tunnel{
+			Local: c1, Remote: benchPeer.Addr(), RemotePort: benchPeer.Port(), Via: true, Port: benchUDPPort,
+		}))
+	}
 	must(b, e.SetChoice(testProfile, all, d1, 1))
 	before := memory()
 	p := small(nil)
@@ -116,7 +134,6 @@ func threadClock(b *testing.B) time.Duration {
 	return time.Duration(t.Nano())
 }
 
-// BenchmarkFlowNew is what a new flow costs beside that.
 func BenchmarkFlowNew(b *testing.B) {
 	e, w := flowNode(b, flow.Config{MaxFlows: 1 << 17})
 	must(b, e.SetChoice(testProfile, all, d1, 1))
