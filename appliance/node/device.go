@@ -56,11 +56,7 @@ func (d *device) steer() error {
 	}
 	d.changes = append(d.changes, up)
 	// The tunnel's MTU goes on the routes, not on the device: what comes out of the tunnel may be longer.
-	overhead := tunnelOverhead
-	if d.node.cfg.UDP != nil {
-		overhead = datagramOverhead
-	}
-	mtu := max(d.cfg.MTU-overhead, leastMTU)
+	mtu := insideMTU(d.node.cfg)
 	if m := d.node.cfg.MobileNode; m != nil {
 		steering := kernel.Steering{
 			TUN: d.cfg.Name, Home: m.HomeAddress, Destinations: m.Destinations, MTU: mtu, Policy: kernelPolicy(d.node.cfg.DMIPv6),
@@ -91,6 +87,15 @@ func (d *device) steer() error {
 		d.changes = append(d.changes, made)
 	}
 	return nil
+}
+
+// insideMTU is what fits a tunnel whose packets are as long as the TUN device's may be.
+func insideMTU(c *config.Config) int {
+	overhead := tunnelOverhead
+	if c.UDP != nil {
+		overhead = datagramOverhead
+	}
+	return max(c.TUN.MTU-overhead, leastMTU)
 }
 
 // served are the prefixes that an anchor forwards for.

@@ -181,6 +181,10 @@ func (n *Node) publish(now time.Time, b signaling.Bind) {
 	if !b.Mobile {
 		t.Previous = n.previous(now, b)
 	}
+	if b.Mobile && n.flows != nil && b.Home.IsSingleIP() {
+		// Before the first packet: what a correspondent still sends to whoever had the address before must not make it the host's.
+		n.flows.serveTranslation(b.Home.Addr())
+	}
 	if err := bind(b.Home, t); err != nil {
 		n.log.Error("binding not made", "home", b.Home, "error", err)
 	}

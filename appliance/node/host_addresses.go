@@ -75,7 +75,7 @@ func (h *hostAddresses) hint(e signaling.Hint) {
 }
 
 func (h *hostAddresses) hintNow(e signaling.Hint) {
-	tun, mtu := h.node.cfg.TUN.Name, max(h.node.cfg.TUN.MTU-tunnelOverhead, 1280)
+	tun, mtu := h.node.cfg.TUN.Name, insideMTU(h.node.cfg)
 	if _, held := h.addresses[e.Address]; !held {
 		if i := slices.IndexFunc(h.left, func(a hostAddress) bool { return a.Addr == e.Address }); i >= 0 {
 			_ = h.left[i].rule.Undo()
