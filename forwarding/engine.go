@@ -134,7 +134,7 @@ type Engine struct {
 
 // state is what workers read. Everything in it is immutable, but for hosts.
 type state struct {
-	// generation is different in every state.
+	// generation is different in states that differ in more than choices and classifier of flows.
 	generation uint64
 	ports      *[256]*Port
 	host       *Port

@@ -70,7 +70,17 @@ func (e *Engine) EnableFlows(c FlowConfig) error {
 }
 
 // changeFlows publishes a copy of the state with what edit makes of its flows.
-func (e *Engine) changeFlows(edit func(*flows) error) (err error) {
+func (e *Engine) changeFlows(edit func(*flows) error) error {
+	return e.editFlows(edit, false)
+}
+
+// changeChoices is changeFlows for what is about new flows only: what workers remember of addresses, and what is noted of
+// the flows that there are, holds on.
+func (e *Engine) changeChoices(edit func(*flows) error) error {
+	return e.editFlows(edit, true)
+}
+
+func (e *Engine) editFlows(edit func(*flows) error, sameGeneration bool) (err error) {
 	e.changeIf(func(s *state) bool {
 		if s.flows == nil {
 			err = ErrNoFlows
@@ -80,6 +90,9 @@ func (e *Engine) changeFlows(edit func(*flows) error) (err error) {
 		if err = edit(&f); err == nil {
 			s.flows = &f
 		}
+		if sameGeneration {
+			s.generation--
+		}
 		return err == nil
 	})
 	return err
@@ -88,7 +101,7 @@ func (e *Engine) changeFlows(edit func(*flows) error) (err error) {
 // SetClassifier says which profile new flows have; nil means that they have none and stay with the home address. Flows in the
 // table keep what they have.
 func (e *Engine) SetClassifier(c *policy.Classifier) error {
-	return e.changeFlows(func(f *flows) error {
+	return e.changeChoices(func(f *flows) error {
 		f.classifier = c
 		return nil
 	})
@@ -106,7 +119,7 @@ func (e *Engine) SetChoice(profile int, prefix netip.Prefix, address netip.Addr,
 	case !unicast(address):
 		return fmt.Errorf("choice for %v: %w: %v", prefix, ErrAddress, address)
 	}
-	return e.changeFlows(func(f *flows) error {
+	return e.changeChoices(func(f *flows) error {
 		v := &flow.Verdict{State: flow.InUse, Address: address, Translate: address != f.home, Decision: decision}
 		choices := slices.Clone(f.choices)
 		for len(choices) <= profile {
@@ -120,7 +133,7 @@ func (e *Engine) SetChoice(profile int, prefix netip.Prefix, address netip.Addr,
 
 // RemoveChoice takes a SetChoice back. Flows under way keep what they have.
 func (e *Engine) RemoveChoice(profile int, prefix netip.Prefix) error {
-	return e.changeFlows(func(f *flows) error {
+	return e.changeChoices(func(f *flows) error {
 		if profile >= 0 && profile < len(f.choices) && isPrefix(prefix) {
 			f.choices = slices.Clone(f.choices)
 			f.choices[profile] = f.choices[profile].DeletePersist(prefix.Masked())

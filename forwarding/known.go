@@ -106,7 +106,7 @@ func (w *Worker) knownOut(p *packet.Packet, a *flow.Ahead) bool {
 		return false
 	}
 	s := w.state
-	f := a.Flow(s.flows.table)
+	f := a.Flow()
 	if f == nil || !f.Cleared(s.generation) {
 		return false
 	}

@@ -77,7 +77,7 @@ func (w *Worker) knownIn(p *packet.Packet, a *flow.Ahead, datagrams bool) bool {
 	if !a.Plain() || s.host == nil {
 		return false
 	}
-	f := a.Flow(s.flows.table)
+	f := a.Flow()
 	if f == nil || !f.Cleared(s.generation) {
 		return false
 	}

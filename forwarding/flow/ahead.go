@@ -18,6 +18,7 @@ type Ahead struct {
 	plain bool
 	tags  uint64
 	at    *bucket
+	found *Flow
 }
 
 const (
@@ -64,16 +65,23 @@ func (a *Ahead) Ask() {
 
 // Fetch returns something of both cache lines of the flow, the first and the last word, so that they are read.
 func (a *Ahead) Fetch() uint64 {
+	a.found = nil
 	if c := candidates(a.tags, tagOf(a.hash)); a.plain && c != 0 {
 		if f := a.at.flows[slotOf(c)].Load(); f != nil {
+			a.found = f
 			return f.tuple.localHigh + f.octets[1].Load()
 		}
 	}
 	return 0
 }
 
-// Flow is the flow of a plain packet now; nil if there is none.
-func (a *Ahead) Flow(t *Table) *Flow { return t.shard(a.hash).of(a.hash).find(tagOf(a.hash), &a.tuple) }
+// Flow is the flow of a plain packet, if Fetch found it and it has not been removed since; else nil, and Table.Lookup tells.
+func (a *Ahead) Flow() *Flow {
+	if f := a.found; f != nil && f.tuple.is(&a.tuple) && f.flags.Load()&removed == 0 {
+		return f
+	}
+	return nil
+}
 
 // readPlain is read for plain packets; it reports false for all others.
 func (t *Tuple) readPlain(b []byte, outbound bool) bool {

@@ -74,6 +74,8 @@ const (
 	knownOut // the sequence number that its receiver expects next is known
 	resetOut
 	inward = 1 // the shift
+	// removed says that the flow is not in the table any more.
+	removed = 1 << 12
 )
 
 // Flow is an entry of a Table. What every packet touches comes first, in 96 octets: those are two cache lines, since the

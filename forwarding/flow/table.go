@@ -212,6 +212,7 @@ func (t *Table) remove(s *shard, f *Flow, why Event, now time.Duration) {
 	s.lists[f.class].take(f)
 	t.members[f.class].Add(-1)
 	f.dead = true
+	f.flags.Or(removed)
 	t.discard(f)
 	switch v := f.verdict.Load(); v.State {
 	case InUse:
