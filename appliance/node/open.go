@@ -36,10 +36,8 @@ func (n *Node) openHost() (err error) {
 		MTU:    1280, // what the host says goes wherever, also through tunnels
 		Output: n.outlet.sendHost,
 		Tunneled: func(source, destination netip.Addr, trafficClass uint8, inner []byte) {
-			inner = append([]byte(nil), inner...)
-			n.loop.offer(func(time.Time) {
-				n.outlet.reassembled(0, source, destination, trafficClass, inner)
-			})
+			// At once, so that nothing that was read later overtakes it.
+			n.outlet.reassembled(0, source, destination, trafficClass, inner)
 		},
 		MobilityHeader: func(source, destination netip.Addr, message []byte) {
 			message = append([]byte(nil), message...)

@@ -7,6 +7,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"kedge/forwarding"
 	"kedge/netstack"
 	"kedge/netstack/packet"
@@ -61,25 +63,10 @@ func pump(ctx context.Context, l netstack.Link, id forwarding.PortID, w *forward
 	pkts := packet.NewBatch(batch, packet.MaxLength)
 	for {
 		n, err := l.Read(pkts)
-		if n > 0 {
-			now := time.Now()
-			r := w.Process(now, id, pkts[:n])
-			ports.send(r.Outputs)
-			for _, p := range r.ToHost {
-				to.toHost(p)
-			}
-			for i := range r.Signals {
-				to.signal(&r.Signals[i], now)
-			}
-			if len(r.Early) > 0 {
-				to.early(r.Early)
-			}
-			if r.News {
-				to.newsOfFlows()
-			}
-			if len(r.Strangers) > 0 {
-				to.strangers(r.Strangers)
-			}
+		for rest := pkts[:n]; len(rest) > 0; {
+			part := throughFragment(rest)
+			rest = rest[len(part):]
+			carry(time.Now(), id, part, w, ports, to)
 		}
 		switch {
 		case err == nil:
@@ -94,5 +81,41 @@ func pump(ctx context.Context, l netstack.Link, id forwarding.PortID, w *forward
 				return fmt.Errorf("%s: %w", l.Name(), err)
 			}
 		}
+	}
+}
+
+// throughFragment is the beginning of a batch up to the first packet that is a fragment, that included; all of it where there
+// is none. The host puts fragments together and hands on what they make at once, so that what was read behind them does not
+// overtake it.
+func throughFragment(pkts []*packet.Packet) []*packet.Packet {
+	for i, p := range pkts {
+		if b := p.Bytes(); len(b) > nextHeaderAt && b[nextHeaderAt] == unix.IPPROTO_FRAGMENT {
+			return pkts[:i+1]
+		}
+	}
+	return pkts
+}
+
+// nextHeaderAt is where the IPv6 header says what follows it.
+const nextHeaderAt = 6
+
+// carry takes packets of one link through the engine.
+func carry(now time.Time, id forwarding.PortID, pkts []*packet.Packet, w *forwarding.Worker, ports *ports, to receiver) {
+	r := w.Process(now, id, pkts)
+	ports.send(r.Outputs)
+	for _, p := range r.ToHost {
+		to.toHost(p)
+	}
+	for i := range r.Signals {
+		to.signal(&r.Signals[i], now)
+	}
+	if len(r.Early) > 0 {
+		to.early(r.Early)
+	}
+	if r.News {
+		to.newsOfFlows()
+	}
+	if len(r.Strangers) > 0 {
+		to.strangers(r.Strangers)
 	}
 }
