@@ -20,7 +20,7 @@ type path struct {
 	a, router, b *testnet.Namespace
 }
 
-func newPath(t *testing.T) path {
+func newPath(t testing.TB) path {
 	p := path{testnet.New(t), testnet.New(t), testnet.New(t)}
 	p.a.Veth("ka-a", p.router, "ka-ra")
 	p.router.Veth("ka-rb", p.b, "ka-b")
@@ -240,7 +240,7 @@ func TestInterfaceComesAndGoes(t *testing.T) {
 	}
 }
 
-func set(t *testing.T, sysctl, value string) {
+func set(t testing.TB, sysctl, value string) {
 	t.Helper()
 	fd, err := unix.Open("/proc/sys/"+sysctl, unix.O_WRONLY, 0)
 	if err != nil {
