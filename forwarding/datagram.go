@@ -140,7 +140,7 @@ func neighborMessage(b []byte, h *ip6.Header) bool {
 // refusalHopLimit is what anchors send refusals with. Nothing that was forwarded has it.
 const refusalHopLimit = 255
 
-// refuseDatagram tells the sender of a datagram that this anchor has no binding for what is in it: Destination Unreachable,
+// refuseDatagram tells the sender of a datagram that this anchor has no binding of what is in it to there: Destination Unreachable,
 // code 5 (RFC 4443 section 3.1), to the inner source. Nobody has verified where the datagram came from, so the answer goes
 // there, and is not longer than it.
 func (w *Worker) refuseDatagram(p *packet.Packet, h *ip6.Header, in PortID) {

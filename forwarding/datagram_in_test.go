@@ -50,43 +50,52 @@ func TestDatagramsThatAreDropped(t *testing.T) {
 		peer  netip.AddrPort
 		local netip.Addr
 		want  Counter
+		// refused says that the sender is told.
+		refused bool
 	}{
-		{"empty", nil, peer4, ha4, DropMalformed},
-		{"a keepalive of one octet", []byte{0xff}, peer4, ha4, DropNotIPv6},
-		{"IPv4 inside", append([]byte{0x45}, make([]byte, 60)...), peer4, ha4, DropNotIPv6},
-		{"half a header", udp(h1, cn, 1)[:30], peer4, ha4, DropMalformed},
-		{"shorter than it says", udp(h1, cn, 40)[:80], peer4, ha4, DropMalformed},
-		{"a broken extension header", ipv6(0, h1, cn, 60, 64, []byte{17, 9, 0, 0}), peer4, ha4, DropMalformed},
-		{"another port", udp(h1, cn, 1), otherPort, ha4, DropOuterSource},
-		{"another address", udp(h1, cn, 1), wild4, ha4, DropOuterSource},
-		{"another address of this node", udp(h1, cn, 1), peer4, addr("192.0.2.9"), DropOuterSource},
-		{"no port", udp(h1, cn, 1), netip.AddrPortFrom(peer4.Addr(), 0), ha4, DropOuterSource},
-		{"no peer", udp(h1, cn, 1), netip.AddrPort{}, ha4, DropOuterSource},
-		{"the right peer of another", udp(h2, cn, 1), peer4, ha4, DropOuterSource},
-		{"native elsewhere", udp(h5, cn, 1), netip.AddrPortFrom(c2, 4191), ha6, DropOuterSource},
-		{"its own address as source", udp(ha, cn, 1), peer4, ha4, DropOwnSource},
-		{"multicast", udp(h1, addr("ff0e::1"), 1), peer4, ha4, MulticastRefused},
-		{"multicast source", udp(addr("ff0e::1"), cn, 1), peer4, ha4, DropBogon},
-		{"loopback", udp(h1, addr("::1"), 1), peer4, ha4, DropBogon},
-		{"link-local destination", udp(h1, router, 1), peer4, ha4, DropLinkLocal},
-		{"link-local source", udp(router, ha, 1), peer4, ha4, DropLinkLocal},
-		{"neighbour solicitation", icmp6(h1, ha, 255, 135, 0, 0, h1.AsSlice()), peer4, ha4, DropNeighbor},
-		{"router advertisement", icmp6(h1, cn, 255, 134, 0, 0, nil), peer4, ha4, DropNeighbor},
-		{"redirect", icmp6(h1, cn, 255, 137, 0, 0, nil), peer4, ha4, DropNeighbor},
-		{"multicast listener query", icmp6(h1, ha, 1, 130, 0, 0, nil), peer4, ha4, DropNeighbor},
-		{"multicast listener report", icmp6(h1, ha, 1, 143, 0, 0, nil), wild4, ha4, DropNeighbor},
-		{"hop limit of a refusal", icmp6(cn, h1, 255, 1, 5, 0, udp(h1, cn, 60)), peer4, ha4, DropNoBinding},
-		{"ICMPv6 error for this node", icmp6(h3, ha, 64, 1, 0, 0, tunnelPacket(udp(cn, h1, 1))), wild4, ha4, DropNoBinding},
-		{"about a tunnel that is none of IPv6-in-IPv6", icmp6(h2, ha, 64, 2, 0, 1300, tunnelled(0, ha, m6, udp(cn, h2, 1))), peer6, ha6, DropErrorUnrelated},
-		{"Mobility Header for others", mobility(h3, cn, 5), wild4, ha4, DropNoBinding},
-		{"Mobility Header from an own address", mobility(ha, ha, 5), wild4, ha4, DropOwnSource},
+		{"empty", nil, peer4, ha4, DropMalformed, false},
+		{"a keepalive of one octet", []byte{0xff}, peer4, ha4, DropNotIPv6, false},
+		{"IPv4 inside", append([]byte{0x45}, make([]byte, 60)...), peer4, ha4, DropNotIPv6, false},
+		{"half a header", udp(h1, cn, 1)[:30], peer4, ha4, DropMalformed, false},
+		{"shorter than it says", udp(h1, cn, 40)[:80], peer4, ha4, DropMalformed, false},
+		{"a broken extension header", ipv6(0, h1, cn, 60, 64, []byte{17, 9, 0, 0}), peer4, ha4, DropMalformed, false},
+		{"another port", udp(h1, cn, 1), otherPort, ha4, DropOuterSource, true},
+		{"another address", udp(h1, cn, 1), wild4, ha4, DropOuterSource, true},
+		{"another address of this node", udp(h1, cn, 1), peer4, addr("192.0.2.9"), DropOuterSource, true},
+		{"no port", udp(h1, cn, 1), netip.AddrPortFrom(peer4.Addr(), 0), ha4, DropOuterSource, false},
+		{"no peer", udp(h1, cn, 1), netip.AddrPort{}, ha4, DropOuterSource, false},
+		{"the right peer of another", udp(h2, cn, 1), peer4, ha4, DropOuterSource, true},
+		{"native elsewhere", udp(h5, cn, 1), netip.AddrPortFrom(c2, 4191), ha6, DropOuterSource, true},
+		{"its own address as source", udp(ha, cn, 1), peer4, ha4, DropOwnSource, false},
+		{"multicast", udp(h1, addr("ff0e::1"), 1), peer4, ha4, MulticastRefused, false},
+		{"multicast source", udp(addr("ff0e::1"), cn, 1), peer4, ha4, DropBogon, false},
+		{"loopback", udp(h1, addr("::1"), 1), peer4, ha4, DropBogon, false},
+		{"link-local destination", udp(h1, router, 1), peer4, ha4, DropLinkLocal, false},
+		{"link-local source", udp(router, ha, 1), peer4, ha4, DropLinkLocal, false},
+		{"neighbour solicitation", icmp6(h1, ha, 255, 135, 0, 0, h1.AsSlice()), peer4, ha4, DropNeighbor, false},
+		{"router advertisement", icmp6(h1, cn, 255, 134, 0, 0, nil), peer4, ha4, DropNeighbor, false},
+		{"redirect", icmp6(h1, cn, 255, 137, 0, 0, nil), peer4, ha4, DropNeighbor, false},
+		{"multicast listener query", icmp6(h1, ha, 1, 130, 0, 0, nil), peer4, ha4, DropNeighbor, false},
+		{"multicast listener report", icmp6(h1, ha, 1, 143, 0, 0, nil), wild4, ha4, DropNeighbor, false},
+		{"hop limit of a refusal", icmp6(cn, h1, 255, 1, 5, 0, udp(h1, cn, 60)), peer4, ha4, DropNoBinding, false},
+		{"ICMPv6 error for this node", icmp6(h3, ha, 64, 1, 0, 0, tunnelPacket(udp(cn, h1, 1))), wild4, ha4, DropNoBinding, false},
+		{"about a tunnel that is none of IPv6-in-IPv6", icmp6(h2, ha, 64, 2, 0, 1300, tunnelled(0, ha, m6, udp(cn, h2, 1))), peer6, ha6, DropErrorUnrelated, false},
+		{"Mobility Header for others", mobility(h3, cn, 5), wild4, ha4, DropNoBinding, false},
+		{"Mobility Header from an own address", mobility(ha, ha, 5), wild4, ha4, DropOwnSource, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			e, w := datagramAnchor(t)
 			r := receive(w, c.b, c.peer, c.local)
-			if c.want == DropNoBinding {
+			switch {
+			case c.refused:
 				wantCount(t, e, c.want, 1)
-			} else {
+				p := oneDatagram(t, r, c.peer, c.local)
+				if quoted := checkRefusal(t, p.Bytes(), addrAt(c.b, 8)); p.Len() > len(c.b) || !bytes.Equal(quoted, c.b[:len(quoted)]) {
+					t.Errorf("%d octets answered with %x", len(c.b), p.Bytes())
+				}
+			case c.want == DropNoBinding:
+				wantCount(t, e, c.want, 1)
+			default:
 				wantDrop(t, e, r, c.want)
 			}
 		})
@@ -233,7 +242,7 @@ func TestRefusedDatagrams(t *testing.T) {
 			if p.Len() > len(b) || p.Len() != min(len(b), 1280) {
 				t.Fatalf("%d octets answered with %d", len(b), p.Len())
 			}
-			quoted := checkRefusal(t, p.Bytes())
+			quoted := checkRefusal(t, p.Bytes(), h3)
 			if !bytes.Equal(quoted, b[:len(quoted)]) {
 				t.Fatalf("quoted %x", quoted)
 			}
@@ -286,9 +295,10 @@ func TestRefusedDatagrams(t *testing.T) {
 	})
 }
 
-func checkRefusal(t testing.TB, b []byte) (quoted []byte) {
+// checkRefusal checks a refusal of what has the inner source of, and returns what it quotes.
+func checkRefusal(t testing.TB, b []byte, of netip.Addr) (quoted []byte) {
 	t.Helper()
-	if addrAt(b, 8) != ha || addrAt(b, 24) != h3 || b[7] != refusalHopLimit || b[40] != 1 || b[41] != 5 {
+	if addrAt(b, 8) != ha || addrAt(b, 24) != of || b[7] != refusalHopLimit || b[40] != 1 || b[41] != 5 {
 		t.Fatalf("refusal %x", b[:min(len(b), 60)])
 	}
 	checkTransport(t, b)
@@ -318,7 +328,9 @@ func TestPreviousPeer(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			e, w := datagramAnchor(t)
-			wantDrop(t, e, c.r(w, start), DropOuterSource)
+			c.r(w, start)
+			wantCount(t, e, DropOuterSource, 1)
+			wantCount(t, e, Decapsulated, 0)
 			tunnel := udpTunnel(ha4, peer4)
 			tunnel.Previous = &c.previous
 			must(t, e.BindAnchored(host(h1), tunnel))
@@ -345,7 +357,7 @@ func TestDatagramsBehindABindingUpdate(t *testing.T) {
 	r := w.Process(start, udpPort, []*packet.Packet{
 		datagram(mobility(h1, ha, 5), fresh, ha4, 0), datagram(b, fresh, ha4, 3), datagram(b, wild4, ha4, 0),
 	})
-	if len(r.Signals) != 1 || len(r.Early) != 1 || len(r.Outputs) != 0 {
+	if len(r.Signals) != 1 || len(r.Early) != 1 || len(r.Outputs) != 1 || r.Outputs[0].Packets[0].Peer != wild4 {
 		t.Fatalf("came out as %+v", *r)
 	}
 	early := r.Early[0]

@@ -80,7 +80,7 @@ func (s *plain) forward(b []byte, peer netip.AddrPort, local netip.Addr, class b
 			return left{}
 		}
 		from := s.find(source)
-		if from == nil && peer.IsValid() {
+		if peer.IsValid() && (from == nil || !s.comes(from, remote, port, local)) {
 			if len(b) < 48 {
 				return left{}
 			}

@@ -88,15 +88,15 @@ func (w *Worker) fromElsewhere(p *packet.Packet, h *ip6.Header, in PortID, o out
 	}
 	if bound {
 		w.drop(DropOuterSource)
-		return
-	}
-	w.drop(DropNoBinding)
-	if !w.engine.options.Anchor {
-		return
-	}
-	if o.port != 0 {
-		w.refuseDatagram(p, h, in)
 	} else {
+		w.drop(DropNoBinding)
+	}
+	switch {
+	case !w.engine.options.Anchor:
+	case o.port != 0:
+		// Of a mobile node that is bound too: a NAT may have forgotten it and given it another port, of which it knows nothing.
+		w.refuseDatagram(p, h, in)
+	case !bound:
 		w.sendUnbound(p, o)
 	}
 }
