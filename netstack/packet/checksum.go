@@ -36,33 +36,29 @@ func copySum(to, b []byte, initial uint16) uint16 {
 	return sumWords(b, sum)
 }
 
-// sumWords adds b to a sum of little-endian words, and folds that. The sum is the same in either order of octets, but for
-// the order of the result (RFC 1071 section 2 (B)); carries of 64-bit additions come back in at the bottom, which 2^64 = 1
-// (mod 2^16-1) allows.
+// sumWords adds b to a sum of little-endian words, at most 2^56, and folds that. The sum is the same in either order of octets,
+// but for the order of the result (RFC 1071 section 2 (B)). Words of 32 bits need no carries.
 func sumWords(b []byte, sum uint64) uint16 {
-	var carry uint64
 	for len(b) >= 32 {
-		sum, carry = bits.Add64(sum, binary.LittleEndian.Uint64(b), carry)
-		sum, carry = bits.Add64(sum, binary.LittleEndian.Uint64(b[8:]), carry)
-		sum, carry = bits.Add64(sum, binary.LittleEndian.Uint64(b[16:]), carry)
-		sum, carry = bits.Add64(sum, binary.LittleEndian.Uint64(b[24:]), carry)
+		v0, v1 := binary.LittleEndian.Uint64(b), binary.LittleEndian.Uint64(b[8:])
+		v2, v3 := binary.LittleEndian.Uint64(b[16:]), binary.LittleEndian.Uint64(b[24:])
+		low := v0&0xffffffff + v1&0xffffffff + v2&0xffffffff + v3&0xffffffff
+		sum += v0>>32 + v1>>32 + v2>>32 + v3>>32 + low
 		b = b[32:]
 	}
-	for len(b) >= 8 {
-		sum, carry = bits.Add64(sum, binary.LittleEndian.Uint64(b), carry)
-		b = b[8:]
-	}
-	var rest uint64
-	if len(b) >= 4 {
-		sum, carry = bits.Add64(sum, uint64(binary.LittleEndian.Uint32(b)), carry)
+	for len(b) >= 4 {
+		sum += uint64(binary.LittleEndian.Uint32(b))
 		b = b[4:]
 	}
-	for i, octet := range b {
-		rest |= uint64(octet) << (8 * i)
+	switch len(b) {
+	case 3:
+		sum += uint64(b[2])<<16 + uint64(b[1])<<8 + uint64(b[0])
+	case 2:
+		sum += uint64(b[1])<<8 + uint64(b[0])
+	case 1:
+		sum += uint64(b[0])
 	}
-	sum, carry = bits.Add64(sum, rest, carry)
-	sum, carry = bits.Add64(sum, 0, carry)
-	return bits.ReverseBytes16(fold(sum + carry))
+	return bits.ReverseBytes16(fold(sum))
 }
 
 func fold(sum uint64) uint16 {
