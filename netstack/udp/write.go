@@ -120,12 +120,16 @@ func (l *Link) queue(p *packet.Packet) {
 		l.counters.tooBig.Add(1)
 		return
 	}
+	rest := p.Len() - header
 	for left := s.Segments(); left > 0; left-- {
+		size := min(rest, int(p.Offload.SegmentSize))
+		rest -= size
 		l.reserve(2, header)
+		// This may send what there is and so empty the arena, in which headers come afterwards.
+		m := l.message(p, header+size, left)
 		headers := w.arena[w.headers : w.headers+header]
 		w.headers += header
 		payload := s.Cut(headers)
-		m := l.message(p, header+len(payload), left)
 		l.put(headers)
 		l.put(payload)
 		if left == 1 {
