@@ -105,10 +105,12 @@ func addCounters(into map[string]uint64, prefix string, counters any) {
 	}
 }
 
+// kebab writes NotIPv6 as not-ipv6 and NoDHPKnown as no-dhp-known.
 func kebab(name string) string {
+	runes := []rune(strings.ReplaceAll(name, "IPv", "Ipv"))
 	var b strings.Builder
-	for i, c := range name {
-		if unicode.IsUpper(c) && i > 0 && !strings.HasSuffix(b.String(), "-") {
+	for i, c := range runes {
+		if unicode.IsUpper(c) && i > 0 && (!unicode.IsUpper(runes[i-1]) || i+1 < len(runes) && unicode.IsLower(runes[i+1])) {
 			b.WriteByte('-')
 		}
 		b.WriteRune(unicode.ToLower(c))

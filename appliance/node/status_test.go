@@ -13,8 +13,13 @@ func TestCountersGetTheirNames(t *testing.T) {
 		UpdatesSent, Malformed uint64
 		Refused                map[string]uint64
 		Inner                  struct{ BadChecksum uint64 }
-	}{1, 2, map[string]uint64{"not home subnet": 3}, struct{ BadChecksum uint64 }{4}})
-	want := map[string]uint64{"x-updates-sent": 1, "x-malformed": 2, "x-refused-not-home-subnet": 3, "x-inner-bad-checksum": 4}
+		IPv4, NotIPv6          uint64
+		NoDHPKnown             uint64
+	}{1, 2, map[string]uint64{"not home subnet": 3}, struct{ BadChecksum uint64 }{4}, 5, 6, 7})
+	want := map[string]uint64{
+		"x-updates-sent": 1, "x-malformed": 2, "x-refused-not-home-subnet": 3, "x-inner-bad-checksum": 4, "x-ipv4": 5, "x-not-ipv6": 6,
+		"x-no-dhp-known": 7,
+	}
 	if !maps.Equal(got, want) {
 		t.Errorf("%v, want %v", got, want)
 	}
