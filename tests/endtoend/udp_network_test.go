@@ -96,8 +96,8 @@ func (n *network) unholds(name string, address netip.Prefix) {
 // datagramAgent is what the tests vary of a home agent with the UDP transport.
 type datagramAgent struct {
 	homes []netip.Addr
-	// udp is more of [udp], and link of [[link]].
-	udp, link string
+	// udp is more of [udp], link of [[link]], and sections stand behind all.
+	udp, link, sections string
 }
 
 // datagramAgent runs a home agent with both transports in the namespace ha.
@@ -114,7 +114,7 @@ func (n *network) datagramAgent(a datagramAgent) *kedge {
 	for _, h := range a.homes {
 		fmt.Fprintf(&b, "[[home_agent.mobile_node]]\nidentifier = %q\nhome_address = %q\nspi = 256\n", identifier(h), h)
 	}
-	b.WriteString(n.secret("ha", 256, key))
+	b.WriteString(n.secret("ha", 256, key) + a.sections)
 	return n.start("ha", b.String())
 }
 
