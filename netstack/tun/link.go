@@ -48,8 +48,6 @@ type Link struct {
 		header [packet.VirtioHeaderLength]byte
 		vector [2]unix.Iovec
 		wait   [2]unix.PollFd
-		busy   bool // the last packets were several or a super-packet
-		looked int  // how often, since the last packet, in vain
 	}
 
 	writing sync.Mutex
@@ -164,7 +162,6 @@ const worthwhile = 4096
 // return.
 func (l *Link) readStep(fd uintptr) bool {
 	r := &l.read
-	r.looked = 0
 	for r.n < len(r.pkts) {
 		target := r.pkts[r.n]
 		if l.virtio && !r.whole {
@@ -185,16 +182,11 @@ func (l *Link) readStep(fd uintptr) bool {
 		case 0:
 			l.received(target, int(n))
 			if n > worthwhile && r.n > 0 {
-				r.busy = true
 				return true
 			}
 		case unix.EINTR:
 		case unix.EAGAIN:
-			if r.n > 0 {
-				r.busy = r.n > 1
-				return true
-			}
-			if !l.await(fd) {
+			if r.n > 0 || !l.await(fd) {
 				return true
 			}
 		default:
@@ -205,18 +197,8 @@ func (l *Link) readStep(fd uintptr) bool {
 	return true
 }
 
-// glances is how often a reader that has just been busy looks for more before it waits: waking it costs much more. In between
-// others have the processor.
-const glances = 20
-
-// await waits until the device may have a packet or an error, and reports whether that came before Close.
+// await waits until the device has a packet or an error, and reports whether that came before Close.
 func (l *Link) await(fd uintptr) bool {
-	if r := &l.read; r.busy && r.looked < glances {
-		r.looked++
-		unix.Syscall(unix.SYS_SCHED_YIELD, 0, 0, 0)
-		return !l.closed.Load()
-	}
-	l.read.busy = false
 	w := &l.read.wait
 	w[0] = unix.PollFd{Fd: int32(fd), Events: unix.POLLIN}
 	w[1] = unix.PollFd{Fd: int32(l.wake), Events: unix.POLLIN}

@@ -30,7 +30,6 @@ type reader struct {
 	buffers  []byte // one of 64 KiB for each message
 	got      int
 	errno    syscall.Errno
-	busy     bool // the last wait was for more than a small message
 
 	// What of the messages is still to be handed over.
 	message int
@@ -128,34 +127,15 @@ func passing(errno syscall.Errno) bool {
 	return false
 }
 
-// glances is how often a reader that has just been busy looks for more before it waits: where datagrams come one by one,
-// waking a thread for each would cost more than all the rest. In between others have the processor.
-const glances = 20
-
 // readStep waits for a message and takes what others there are.
 func (l *Link) readStep(fd uintptr) bool {
 	r := &l.read
-	if r.busy {
-		for range glances {
-			if r.receive(fd, unix.MSG_DONTWAIT); r.errno != unix.EAGAIN {
-				return true
-			}
-			unix.Syscall(unix.SYS_SCHED_YIELD, 0, 0, 0)
-		}
-	}
-	r.receive(fd, unix.MSG_WAITFORONE)
-	r.busy = r.got > 1 || r.messages[0].length > worthwhile
-	return true
-}
-
-// worthwhile is the length in octets from which a message shows a bulk transfer by itself.
-const worthwhile = 4096
-
-func (r *reader) receive(fd uintptr, flags uintptr) {
-	n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&r.messages[0])), readBatch, flags, 0, 0)
+	n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&r.messages[0])), readBatch,
+		unix.MSG_WAITFORONE, 0, 0)
 	if r.errno = errno; errno == 0 {
 		r.got = int(n)
 	}
+	return true
 }
 
 // handOver moves packets from the messages to pkts, as many as there are or fit.
