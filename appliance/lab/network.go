@@ -96,7 +96,7 @@ func (n *network) addNode(spec *topology.Node) error {
 		settings = nil
 	}
 	if spec.Kind == topology.RouterKind {
-		settings = append(settings, [2]string{"net.ipv6.conf.all.forwarding", "1"})
+		settings = append(settings, [2]string{"net.ipv6.conf.all.forwarding", "1"}, [2]string{"net.ipv4.ip_forward", "1"})
 	}
 	for _, v := range settings {
 		if err := s.Sysctl(v[0], v[1]); err != nil {
@@ -182,6 +182,16 @@ func (n *network) connect(d *node, wired map[string]bool) error {
 			}
 		}
 	}
+	if d.NAT != nil {
+		if err := d.space.Masquerade(d.NAT.Interface, d.NAT.Timeout.Std()); err != nil {
+			return err
+		}
+	}
+	for _, f := range d.Interfaces {
+		if err := d.lease(f.Name, f.Network); err != nil {
+			return err
+		}
+	}
 	for _, r := range d.Routes {
 		if err := d.space.AddRoute(r.To, r.Via); err != nil {
 			return err
@@ -223,6 +233,35 @@ func (n *network) advertise(ctx context.Context, failed func(error)) {
 	}
 }
 
+// lease gives an interface what a network has for it.
+func (d *node) lease(iface, network string) error {
+	if l := d.Interface(iface).Lease(network); l != nil {
+		return d.space.TakeLease(iface, space.Lease{Address: l.Address, Router: l.Router})
+	}
+	return nil
+}
+
+// release takes from an interface what it had of networks.
+func (d *node) release(iface string) error {
+	for _, l := range d.Interface(iface).Leases {
+		if err := d.space.DropLease(iface, space.Lease{Address: l.Address, Router: l.Router}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// forget has NATs lose their mappings.
+func (n *network) forget(at []string) (moment int64, err error) {
+	moment = now()
+	for _, name := range at {
+		if err := n.nodes[name].space.ForgetMappings(); err != nil {
+			return moment, err
+		}
+	}
+	return moment, nil
+}
+
 // move plugs an interface into another network, or only unplugs it; plugged is the moment before the new carrier.
 func (n *network) move(m topology.Move) (unplugged, plugged int64, err error) {
 	d := n.nodes[m.Node]
@@ -231,6 +270,10 @@ func (n *network) move(m topology.Move) (unplugged, plugged int64, err error) {
 	}
 	if m.To != "" && n.lab.Network(m.To) == nil {
 		return 0, 0, fmt.Errorf("there is no network %q", m.To)
+	}
+	if m.Way == topology.ForgetWay {
+		moment, err := n.forget(m.At)
+		return moment, moment, err
 	}
 	unplugged = now()
 	if m.Way == topology.RestartWay {
@@ -246,6 +289,9 @@ func (n *network) move(m topology.Move) (unplugged, plugged int64, err error) {
 			return 0, 0, err
 		}
 	}
+	if err := d.release(m.Interface); err != nil {
+		return 0, 0, err
+	}
 	time.Sleep(m.Gap.Std())
 	plugged = now()
 	if m.To != "" {
@@ -253,6 +299,9 @@ func (n *network) move(m topology.Move) (unplugged, plugged int64, err error) {
 	}
 	if m.Way == topology.RestartWay && err == nil {
 		err = d.space.Up(m.Interface)
+	}
+	if err == nil && m.To != "" {
+		err = d.lease(m.Interface, m.To)
 	}
 	return unplugged, plugged, err
 }

@@ -207,7 +207,7 @@ func (s *session) moves(ctx context.Context, steps []topology.Step, f *flows) ([
 		}
 		since = time.Now()
 		m := measure.Move{
-			Node: step.Node, Interface: step.Interface, From: step.From, To: step.To, Class: step.Class, Way: step.Way,
+			Node: step.Node, Interface: step.Interface, From: step.From, To: step.To, Class: step.Class, Way: step.Way, At: step.At,
 			Lossless: step.Lossless, PreviousMAAR: step.PreviousMAAR, NoBindingUpdate: step.NoBindingUpdate,
 			Unplugged: unplugged, Plugged: plugged,
 		}

@@ -42,6 +42,12 @@ func (s *session) ready(ctx context.Context) error {
 		return err
 	}
 	for _, a := range s.lab.Awaits {
+		if a.Silence.Std() > 0 {
+			if err := s.silence(ctx, a); err != nil {
+				return err
+			}
+			continue
+		}
 		err := s.await(ctx, fmt.Sprintf("the directory of node %s", a.Node), func(ctx context.Context) error {
 			proxies, err := s.network.nodes[a.Node].client().Directory(ctx)
 			known := 0

@@ -3,6 +3,7 @@ package measure
 import (
 	"cmp"
 	"slices"
+	"strings"
 	"time"
 
 	"kedge/appliance/lab/topology"
@@ -14,6 +15,8 @@ type Move struct {
 	Node, Interface, From, To string
 	Class                     topology.MoveClass
 	Way                       topology.Way
+	// At are the NATs that forgot their mappings, by topology.ForgetWay.
+	At []string
 	// What is expected of it.
 	Lossless        bool
 	PreviousMAAR    string
@@ -25,6 +28,8 @@ type Move struct {
 // String is where a move leads from and to; an interface may be plugged in or unplugged only.
 func (m Move) String() string {
 	switch {
+	case m.Way == topology.ForgetWay:
+		return strings.Join(m.At, ", ") + ": forgetting"
 	case m.From == "":
 		return m.Interface + " into " + m.To
 	case m.To == "":

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"kedge/appliance/lab/measure"
+	"kedge/appliance/lab/topology"
 )
 
 // drawnHandoffs is how many handoffs are drawn in full; of a long series the others look alike.
@@ -45,10 +46,14 @@ func Sequence(h measure.Handoff) []string {
 	at := func(ns int64, text string) {
 		lines = append(lines, fmt.Sprintf("%+9.1f ms  %s", float64(ns-h.Plugged)/1e6, text))
 	}
-	if h.From != "" {
+	forgotten := h.Way == topology.ForgetWay
+	if forgotten {
+		at(h.Plugged, fmt.Sprintf("%-6s all mappings forgotten", strings.Join(h.At, ",")))
+	}
+	if h.From != "" && !forgotten {
 		at(h.Unplugged, fmt.Sprintf("%-6s %s leaves %s", h.Node, h.Interface, h.From))
 	}
-	if h.To != "" {
+	if h.To != "" && !forgotten {
 		at(h.Plugged, fmt.Sprintf("%-6s %s plugged into %s", h.Node, h.Interface, h.To))
 	}
 	marks := marksOf(h)

@@ -86,6 +86,12 @@ type Await struct {
 	Node string `toml:"node"`
 	// Directory is how many entries of known round trip the home agent's directory of Distributed Home-Proxies has.
 	Directory int `toml:"directory"`
+	// Silence is how long there shall be no traffic at all, after which the first datagram from FromAddress of node From to Address
+	// of this node arrives.
+	Silence     Duration   `toml:"silence"`
+	Address     netip.Addr `toml:"address"`
+	From        string     `toml:"from"`
+	FromAddress netip.Addr `toml:"from_address"`
 }
 
 // FlowExpectations hold for flows with fate reset. Zero values are not expected.
@@ -171,7 +177,13 @@ func (c *checker) flows() {
 	for i, a := range c.lab.Awaits {
 		what := fmt.Sprintf("await %d", i+1)
 		node(what, "node", a.Node)
-		if a.Directory < 1 {
+		switch {
+		case a.Silence.Std() > 0:
+			node(what, "from", a.From)
+			if !a.Address.Is6() || !a.FromAddress.Is6() {
+				c.failf("%s: address and from_address must be IPv6 addresses", what)
+			}
+		case a.Directory < 1:
 			c.failf("%s: directory: found %d, expected at least 1", what, a.Directory)
 		}
 	}

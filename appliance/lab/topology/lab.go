@@ -96,6 +96,8 @@ type Node struct {
 	Sysctls map[string]string `toml:"sysctls"`
 	// Command is what runs on the node; for kedge nodes by default kedge itself with the node's configuration.
 	Command []string `toml:"command"`
+	// NAT makes a router one that translates addresses, by nftables.
+	NAT *NAT `toml:"nat"`
 	// Unmodified leaves the kernel's settings as they are: it takes part in autoconfiguration and detects duplicates.
 	Unmodified bool `toml:"unmodified"`
 }
@@ -108,9 +110,25 @@ type Interface struct {
 	// Network is the segment it is plugged into at first; empty if a wire ends here or it starts unplugged.
 	Network   string         `toml:"network"`
 	Addresses []netip.Prefix `toml:"addresses"`
+	// Leases are what the kernel has on networks while it is plugged into them.
+	Leases []Lease `toml:"lease"`
 	// Autoconfigure lets the kernel take addresses and routes from router advertisements.
 	Autoconfigure bool       `toml:"autoconfigure"`
 	Advertise     *Advertise `toml:"advertise"`
+}
+
+// Lease is an address that the lab gives an interface on a network, as a DHCP client would, with the default route.
+type Lease struct {
+	Network string       `toml:"network"`
+	Address netip.Prefix `toml:"address"`
+	Router  netip.Addr   `toml:"router"`
+}
+
+// NAT hides what a router forwards over IPv4 out of an interface behind the interface's address.
+type NAT struct {
+	Interface string `toml:"interface"`
+	// Timeout is after what time a UDP mapping is forgotten that nobody uses, in whole seconds; 0 is the kernel's.
+	Timeout Duration `toml:"timeout"`
 }
 
 // Policy is how often a router advertises.
@@ -204,6 +222,8 @@ type Way string
 const (
 	CarrierWay Way = "carrier"
 	RestartWay Way = "restart"
+	// Nothing moves, but the NATs on the path forget.
+	ForgetWay Way = "forget"
 )
 
 // Move plugs an interface into another network.
@@ -213,6 +233,8 @@ type Move struct {
 	// To is empty for an interface that is only unplugged.
 	To  string `toml:"to"`
 	Way Way    `toml:"way"`
+	// At are the NATs that forget their mappings, by ForgetWay.
+	At []string `toml:"at"`
 	// After is the time since the move before, or since traffic had settled.
 	After Duration `toml:"after"`
 	// Gap is how long the interface stays unplugged.

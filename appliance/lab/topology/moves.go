@@ -45,6 +45,9 @@ func (l *Lab) Steps(foreign int) ([]Step, error) {
 	add := func(m Move) {
 		key := m.Node + "." + m.Interface
 		s := Step{Move: m, From: at[key]}
+		if m.Way == ForgetWay {
+			s.To = s.From
+		}
 		switch {
 		case l.isHome(s.To):
 			s.Class = ReturningMove
@@ -54,7 +57,7 @@ func (l *Lab) Steps(foreign int) ([]Step, error) {
 			s.Class = ForeignMove
 			count++
 		}
-		at[key] = m.To
+		at[key] = s.To
 		steps = append(steps, s)
 	}
 	for _, m := range l.Moves {

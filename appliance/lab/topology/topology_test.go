@@ -97,6 +97,25 @@ func TestFlows(t *testing.T) {
 	}
 }
 
+// leaseTOML is a node whose interface has a lease.
+func leaseTOML(network, address, router string) string {
+	return "[[node]]\nname = \"z\"\nkind = \"host\"\ninterface = [{ name = \"eth0\", network = \"a\", lease = [{ network = \"" + network +
+		"\", address = \"" + address + "\", router = \"" + router + "\" }] }]\n"
+}
+
+// Where NATs forget nothing moves.
+func TestForgetting(t *testing.T) {
+	const nat = "[[node]]\nname = \"z\"\nkind = \"router\"\ninterface = [{ name = \"eth0\" }]\nnat = { interface = \"eth0\", timeout = \"4s\" }\n"
+	lab, err := Parse("x.toml", []byte(sound+nat+"[[move]]\nnode=\"mn\"\ninterface=\"eth0\"\nway=\"forget\"\nat=[\"z\"]\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	steps, err := lab.Steps(0)
+	if last := steps[len(steps)-1]; err != nil || last.From != "h" && last.From != "a" || last.To != last.From {
+		t.Errorf("%+v, %v", steps, err)
+	}
+}
+
 // Each mistake must be named with the place.
 func TestMistakes(t *testing.T) {
 	for _, c := range []struct{ name, text, want string }{
@@ -127,6 +146,16 @@ func TestMistakes(t *testing.T) {
 		{"echo path", sound + flowTOML("\"direct\"", "\"scenic\""), "echo e: path: found \"scenic\""},
 		{"echo source", sound + flowTOML("interface = \"eth0\"", ""), "echo e: one of from_address and interface"},
 		{"await", sound + "[[await]]\nnode = \"mn\"\n", "await 1: directory: found 0"},
+		{"silence", sound + "[[await]]\nnode = \"mn\"\nsilence = \"1s\"\nfrom = \"nc\"\n", "await 1: from: there is no node \"nc\""},
+		{"silence without addresses", sound + "[[await]]\nnode = \"mn\"\nsilence = \"1s\"\nfrom = \"cn\"\n", "await 1: address and from_address must be"},
+		{"nat of a host", sound + "[[node]]\nname=\"z\"\nkind=\"host\"\nnat={interface=\"eth0\"}\n", "nat: only a router translates addresses"},
+		{"nat without interface", sound + "[[node]]\nname=\"z\"\nkind=\"router\"\nnat={interface=\"eth0\"}\n", "node z: nat: there is no interface \"eth0\""},
+		{"lease", sound + leaseTOML("x", "10.0.0.2/24", "10.0.0.1"), "lease: there is no network \"x\""},
+		{"lease's router", sound + leaseTOML("a", "10.0.0.2/24", "10.0.1.1"), "expected a router within the address's prefix"},
+		{"forgetting nowhere", sound + "[[move]]\nnode=\"mn\"\ninterface=\"eth0\"\nway=\"forget\"\n", "at: found nothing"},
+		{"forgetting and moving", sound + "[[move]]\nnode=\"mn\"\ninterface=\"eth0\"\nto=\"b\"\nway=\"forget\"\nat=[\"r\"]\n", "to: nothing moves"},
+		{"forgetting at a router", sound + "[[move]]\nnode=\"mn\"\ninterface=\"eth0\"\nway=\"forget\"\nat=[\"r\"]\n", "at: there is no NAT \"r\""},
+		{"moving at a router", sound + "[[move]]\nnode=\"mn\"\ninterface=\"eth0\"\nto=\"b\"\nat=[\"r\"]\n", "at: only for the way forget"},
 		{"no nodes", "", "at least one [[node]]"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

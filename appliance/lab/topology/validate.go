@@ -109,6 +109,7 @@ func (c *checker) nodes(wired map[string]bool) {
 			} else if f.LinkLayer != "" && wired[n.Name+"."+f.Name] {
 				c.failf("node %s: interface %s: link_layer_address is for interfaces that no wire ends at", n.Name, f.Name)
 			}
+			c.leases("node "+n.Name+": interface "+f.Name, f)
 			if a := f.Advertise; a != nil {
 				if n.Kind != RouterKind {
 					c.failf("node %s: interface %s: only a router advertises, this is a %s", n.Name, f.Name, n.Kind)
@@ -118,6 +119,7 @@ func (c *checker) nodes(wired map[string]bool) {
 				}
 			}
 		}
+		c.nat(n)
 		c.files("node "+n.Name, n.Files)
 	}
 }
@@ -197,11 +199,12 @@ func (c *checker) moves() {
 		} else {
 			check(what, m.Node, m.Interface, m.To)
 		}
+		c.forgetting(what, m)
 		if m.PreviousMAAR != "" && c.lab.Node(m.PreviousMAAR) == nil {
 			c.failf("%s: previous_maar: there is no node %q", what, m.PreviousMAAR)
 		}
-		if m.Way != CarrierWay && m.Way != RestartWay {
-			c.failf("%s: way: found %q, expected %s or %s", what, m.Way, CarrierWay, RestartWay)
+		if m.Way != CarrierWay && m.Way != RestartWay && m.Way != ForgetWay {
+			c.failf("%s: way: found %q, expected %s, %s or %s", what, m.Way, CarrierWay, RestartWay, ForgetWay)
 		}
 	}
 	if a := c.lab.Alternate; a != nil {
