@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"math"
 	"net/netip"
 	"time"
 
@@ -43,6 +44,19 @@ func (d *datagrams) setMTU() {
 	if err := d.node.engine.SetPort(forwarding.Port{ID: d.id, UDP: true, MTU: max(mtu, leastMTU), Features: d.link.Features()}); err != nil {
 		d.node.log.Error("UDP port", "link", d.name(), "error", err)
 	}
+}
+
+// pathMTU is what the kernel knows of the way to a peer, at least what the first link carries; 0 if nothing. A socket that is
+// bound to no interface has no MTU of its own.
+func (d *datagrams) pathMTU(remote netip.Addr) uint16 {
+	if d.uplink != "" {
+		return 0
+	}
+	mtu, err := d.link.PathMTU(remote)
+	if err != nil || mtu < 0 || mtu > math.MaxUint16 {
+		return 0
+	}
+	return uint16(mtu)
 }
 
 // run pumps packets until ctx ends.

@@ -169,7 +169,7 @@ func (n *Node) publish(now time.Time, b signaling.Bind) {
 			n.log.Error("binding not made", "home", b.Home, "error", "there is no UDP transport")
 			return
 		}
-		t.Via, t.Port, t.NextHop = true, d.id, netip.Addr{}
+		t.Via, t.Port, t.NextHop, t.PathMTU = true, d.id, netip.Addr{}, d.pathMTU(b.Remote)
 	}
 	bind := n.engine.BindAnchored
 	if b.Mobile {

@@ -62,7 +62,7 @@ func TestPreviousEndpoint(t *testing.T) {
 	start := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	n := &Node{
 		cfg:    &config.Config{HomeAgent: &config.HomeAgent{PreviousCareOfTime: time.Second}},
-		engine: forwarding.New(forwarding.Options{Anchor: true}), datagrams: []*datagrams{{id: 3}},
+		engine: forwarding.New(forwarding.Options{Anchor: true}), datagrams: []*datagrams{{id: 3, uplink: "e0"}},
 	}
 	if err := n.engine.SetPort(forwarding.Port{ID: 3, UDP: true, MTU: 1500}); err != nil {
 		t.Fatal(err)
@@ -71,8 +71,8 @@ func TestPreviousEndpoint(t *testing.T) {
 		bind signaling.Bind
 		want *forwarding.Previous
 	}{
-		{signaling.Bind{Home: home, Local: local, Remote: nat, RemotePort: 40000}, nil},
-		{signaling.Bind{Home: home, Local: local, Remote: nat, RemotePort: 40001}, &forwarding.Previous{Remote: nat, RemotePort: 40000, Until: start.Add(time.Second)}},
+		{signaling.Bind{Home: home, Local: local, Remote: nat, RemotePort: 40000, Link: "e0"}, nil},
+		{signaling.Bind{Home: home, Local: local, Remote: nat, RemotePort: 40001, Link: "e0"}, &forwarding.Previous{Remote: nat, RemotePort: 40000, Until: start.Add(time.Second)}},
 		{signaling.Bind{Home: home, Local: agent, Remote: native}, &forwarding.Previous{Remote: nat, RemotePort: 40001, Local: local, Until: start.Add(time.Second)}},
 	} {
 		n.bind(start, step.bind)
