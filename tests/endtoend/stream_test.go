@@ -21,6 +21,8 @@ import (
 const (
 	chunk = 8 << 10
 	pause = 10 * time.Millisecond
+	// slowPause comes on top where a stream leaves room for others.
+	slowPause = 90 * time.Millisecond
 )
 
 // tcpRTOMax is the socket option that bounds the time between retransmissions (Linux 6.15), in milliseconds.
@@ -37,6 +39,7 @@ type stream struct {
 type end struct {
 	conn     *net.TCPConn
 	stop     atomic.Bool
+	slow     atomic.Bool
 	sent     atomic.Int64
 	received atomic.Int64
 	running  sync.WaitGroup
@@ -117,6 +120,9 @@ func (e *end) send(seed uint64) {
 			return
 		}
 		time.Sleep(pause)
+		if e.slow.Load() {
+			time.Sleep(slowPause)
+		}
 	}
 	_ = e.conn.CloseWrite()
 }
@@ -136,6 +142,13 @@ func (e *end) receive(seed uint64) error {
 		if err != nil {
 			return err
 		}
+	}
+}
+
+// slow leaves room for others from now on.
+func (s *stream) slow() {
+	for _, e := range s.ends {
+		e.slow.Store(true)
 	}
 }
 
