@@ -157,7 +157,7 @@ func (c *comparison) missing(s *topology.System) string {
 // offload puts all wires under a condition.
 func (c *comparison) offload(condition string) error {
 	o := space.Offload{
-		Segmentation: condition == topology.On, Checksum: condition != topology.Off, Merge: condition != topology.Off,
+		Segmentation: condition == topology.On, Datagrams: condition == topology.GRO, Checksum: condition != topology.Off, Merge: condition != topology.Off,
 	}
 	for _, w := range c.lab.Wires {
 		for _, end := range w.Ends {

@@ -195,7 +195,8 @@ func (c *Comparison) circumstances() []string {
 func conditionTexts(names []string) (out []string) {
 	texts := map[string]string{
 		topology.On:  "super-packets and unfinished checksums cross the wires",
-		topology.GRO: "packets of at most the MTU cross the wires and are merged on receipt, as with network cards",
+		topology.GRO: "the wires do not segment TCP (tso off, gso off), but UDP; packets are merged on receipt",
+		topology.MTU: "packets of at most the MTU cross the wires, UDP too, and are merged on receipt",
 		topology.Off: "the wires segment nothing, merge nothing and finish no checksums",
 	}
 	for _, name := range names {

@@ -23,6 +23,8 @@ const (
 type Offload struct {
 	// Segmentation lets super-packets of every kind cross the wire whole.
 	Segmentation bool
+	// Datagrams lets those of UDP do so in any case (UDP_SEGMENT).
+	Datagrams bool
 	// Checksum lets packets cross it with unfinished checksums.
 	Checksum bool
 	// Merge has packets merged on receipt (GRO).
@@ -34,6 +36,8 @@ func (o Offload) wanted(feature string) (on, ok bool) {
 	switch {
 	case feature == "rx-gro":
 		return o.Merge, true
+	case feature == "tx-udp-segmentation":
+		return o.Segmentation || o.Datagrams, true
 	case feature == "tx-generic-segmentation", feature == "tx-gso-list", feature == "tx-tcp-mangleid-segmentation",
 		strings.HasPrefix(feature, "tx-") && strings.HasSuffix(feature, "-segmentation"):
 		return o.Segmentation, true

@@ -95,16 +95,18 @@ const (
 // Directions are all directions.
 var Directions = []string{Up, Down}
 
-// The conditions that a comparison is made under, by what the Ethernet interfaces do: everything; packets of at most the
-// MTU on the wire, merged on receipt, as with network cards; nothing, not even checksums.
+// The conditions that a comparison is made under, by what the Ethernet interfaces do: everything; no segmentation of TCP
+// ("ethtool -K ... tso off gso off", which leaves that of UDP alone), and packets merged on receipt; the same with that of UDP
+// off too, so that every packet on the wire is of at most the MTU; nothing, not even checksums.
 const (
 	On  = "on"
 	GRO = "gro"
+	MTU = "mtu"
 	Off = "off"
 )
 
 // Conditions are all conditions.
-var Conditions = []string{GRO, On, Off}
+var Conditions = []string{GRO, MTU, On, Off}
 
 // System finds a system by its name, nil if there is none.
 func (c *Comparison) System(name string) *System {
