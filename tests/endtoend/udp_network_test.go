@@ -11,13 +11,12 @@ import (
 	"kedge/appliance/control"
 )
 
-// What the hosts' kernels have on newNetwork's links for the UDP transport: the home agent's addresses, and the prefixes of
-// both access networks for mobile nodes.
+// What the hosts' kernels have on newNetwork's links for the UDP transport: the home agent's addresses, and the prefix of
+// access1 for mobile nodes.
 var (
 	agentHost     = netip.MustParseAddr("2001:db8:f::2")
 	agentHostIPv4 = netip.MustParseAddr("10.15.0.2")
 	access1IPv4   = netip.MustParsePrefix("10.1.0.0/24")
-	access2IPv4   = netip.MustParsePrefix("10.2.0.0/24")
 
 	endpointIPv6 = netip.AddrPortFrom(agentHost, 4191)
 	endpointIPv4 = netip.AddrPortFrom(agentHostIPv4, 4191)
@@ -32,7 +31,7 @@ func newDatagramNetwork(t *testing.T) *network {
 		n.forwardIPv4(router)
 	}
 	for _, a := range []struct{ node, iface, address string }{
-		{"ar", "access1", "10.1.0.1/24"}, {"ar", "access2", "10.2.0.1/24"}, {"ar", "core", "10.9.0.1/24"},
+		{"ar", "access1", "10.1.0.1/24"}, {"ar", "core", "10.9.0.1/24"},
 		{"hr", "core", "10.9.0.2/24"}, {"hr", "home", "10.15.0.1/24"}, {"ha", "eth0", "10.15.0.2/24"}, {"ha", "eth0", "2001:db8:f::2/64"},
 	} {
 		n.must(n.nodes[a.node].AddAddress(a.iface, netip.MustParsePrefix(a.address)))
