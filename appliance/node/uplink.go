@@ -84,9 +84,7 @@ func (u *uplink) choose() (ipv6, ipv4 netip.Addr) {
 		case a.Tentative || a.Duplicate || !address.IsGlobalUnicast():
 			continue
 		case address.Is4():
-			if !ipv4.IsValid() {
-				ipv4 = address
-			}
+			ipv4 = address
 			continue
 		}
 		rank := 0

@@ -39,7 +39,7 @@ func TestUplinkChoosesItsAddresses(t *testing.T) {
 		{"deprecated last", []kernel.Address{address("2001:db8:1::7/64"), address("2001:db8:2::7/64", "deprecated")}, "2001:db8:1::7", ""},
 		{"deprecated for want of others", []kernel.Address{address("2001:db8:2::7/64", "deprecated")}, "2001:db8:2::7", ""},
 		{"temporary after lasting", []kernel.Address{address("2001:db8:1::7/64"), address("2001:db8:1::8/64", "temporary")}, "2001:db8:1::7", ""},
-		{"primary IPv4", []kernel.Address{address("192.0.2.7/24"), address("192.0.2.8/24")}, "", "192.0.2.7"},
+		{"newest IPv4", []kernel.Address{address("192.0.2.7/24"), address("198.51.100.8/24")}, "", "198.51.100.8"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -35,8 +35,6 @@ const (
 	datagrams
 )
 
-const udpPort = 4191
-
 // anchor is a home agent and the engine that it drives.
 type anchor struct {
 	tb     testing.TB
