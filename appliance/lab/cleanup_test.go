@@ -41,6 +41,9 @@ func TestNothingIsLeftBehind(t *testing.T) {
 			}
 			inner := childOf(t, cmd.Process.Pid)
 			spaces := namespacesUnder(inner)
+			for end := time.Now().Add(5 * time.Second); len(spaces) < 2 && time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+				spaces = namespacesUnder(inner) // the node's program may be about to start
+			}
 			if len(spaces) < 2 {
 				t.Fatalf("the lab's processes are in %d network namespaces, expected its own and a node's", len(spaces))
 			}

@@ -128,7 +128,7 @@ func TestComparisonOptions(t *testing.T) {
 		want string
 	}{
 		{[]string{"--systems", "tow"}, `--systems: found "tow", expected some of two, three, elsewhere`},
-		{[]string{"--conditions", "max"}, `--conditions: found "max", expected some of gro, on, off`},
+		{[]string{"--conditions", "max"}, `--conditions: found "max", expected some of gro, mtu, on, off`},
 		{[]string{"--directions", "left"}, `--directions: found "left"`},
 		{[]string{"--measure", "joy"}, `--measure: found "joy"`},
 		{[]string{"--streams", "0"}, `--streams: found 0`},
