@@ -36,6 +36,7 @@ func TestNothingIsLeftBehind(t *testing.T) {
 			if err := cmd.Start(); err != nil {
 				t.Fatal(err)
 			}
+			defer func() { _ = cmd.Process.Kill() }()
 			lines := bufio.NewScanner(out)
 			for lines.Scan() && !strings.Contains(lines.Text(), "download connected") && !strings.Contains(lines.Text(), "download download") {
 			}
