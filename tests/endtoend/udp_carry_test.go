@@ -90,7 +90,7 @@ func (c *carriage) bulk(octets int, up bool) error {
 
 // strays is how many segments of a transfer may come out of order. Between the ends of a veth, Linux has a queue for each
 // processor: when a sending thread moves to another, what it sends there can overtake what it sent before. kedge's own order is
-// that of one goroutine; where it was wrong, hundreds of segments were.
+// that of one goroutine.
 const strays = 3
 
 func tcpInfo(c *net.TCPConn) (info *unix.TCPInfo, err error) {
