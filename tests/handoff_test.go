@@ -1,35 +1,11 @@
 package tests
 
-import (
-	"encoding/json"
-	"os"
-	"os/exec"
-	"path/filepath"
-	"testing"
-
-	"kedge/appliance/lab/space"
-)
+import "testing"
 
 // TestHandoffLab runs what the README promises a newcomer: one TCP connection survives moves between foreign links, home and
 // away again, with every octet verified. How long each move took is not a test's business.
 func TestHandoffLab(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes 15 seconds of moving about")
-	}
-	if err := space.Check(true); err != nil {
-		t.Skip(err)
-	}
-	binary, output := filepath.Join(t.TempDir(), "kedge"), t.TempDir()
-	build := exec.Command("go", "build", "-o", binary, ".")
-	build.Dir = ".."
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	out, err := exec.Command(binary, "lab", "handoff", "--no-capture", "-o", output).CombinedOutput()
-	b, readErr := os.ReadFile(filepath.Join(output, "report.json"))
-	if readErr != nil {
-		t.Fatalf("no report: %v, %v\n%s", readErr, err, out)
-	}
+	needLab(t)
 	type direction struct {
 		Recovered bool `json:"recovered"`
 	}
@@ -47,9 +23,7 @@ func TestHandoffLab(t *testing.T) {
 			} `json:"handoffs"`
 		} `json:"probes"`
 	}
-	if err := json.Unmarshal(b, &report); err != nil {
-		t.Fatal(err)
-	}
+	out := runLab(t, &report, "handoff")
 	if len(report.Downloads) != 1 || !report.Downloads[0].Survived || !report.Downloads[0].Verified || report.Downloads[0].Received < 1_000_000 {
 		t.Errorf("download: %+v\n%s", report.Downloads, out)
 	}

@@ -1,23 +1,10 @@
 package tests
 
-import (
-	"encoding/json"
-	"os"
-	"os/exec"
-	"path/filepath"
-	"strings"
-	"testing"
-
-	"kedge/appliance/lab/space"
-)
+import "testing"
 
 // maarReport is what of the maar lab's report the test reads.
 type maarReport struct {
-	Failure string `json:"failure"`
-	Flows   []struct {
-		Name    string `json:"name"`
-		Outcome string `json:"outcome"`
-	} `json:"flows"`
+	labReport
 	Mobility struct {
 		Places []struct {
 			Router    string `json:"router"`
@@ -28,50 +15,17 @@ type maarReport struct {
 			} `json:"tunnels_seen"`
 		} `json:"places"`
 	} `json:"network_based_mobility"`
-	Expectations []struct {
-		Name     string `json:"name"`
-		Passed   bool   `json:"passed"`
-		Found    string `json:"found"`
-		Expected string `json:"expected"`
-	} `json:"expectations"`
 }
 
 // TestMAARLab moves an unmodified Linux host between three MAARs, with a carrier flap and with its interface set down and up.
 // All that the lab expects must hold; a machine too busy for a host to be answered in time gets a second try.
 func TestMAARLab(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes 20 seconds of sessions and moves")
-	}
-	if err := space.Check(true); err != nil {
-		t.Skip(err)
-	}
-	binary := filepath.Join(t.TempDir(), "kedge")
-	build := exec.Command("go", "build", "-o", binary, ".")
-	build.Dir = ".."
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	for try := range 2 {
-		output := t.TempDir()
-		out, err := exec.Command(binary, "lab", "maar", "--cmd-mode", "proxy", "--no-capture", "-o", output).CombinedOutput()
-		b, readErr := os.ReadFile(filepath.Join(output, "report.json"))
-		if readErr != nil {
-			t.Fatalf("no report: %v, %v\n%s", readErr, err, out)
-		}
+	needLab(t)
+	twice(t, func() ([]string, []byte) {
 		var report maarReport
-		if err := json.Unmarshal(b, &report); err != nil {
-			t.Fatal(err)
-		}
-		wrong := report.wrong()
-		if len(wrong) == 0 {
-			return
-		}
-		if try == 0 {
-			t.Logf("once more, since %s", strings.Join(wrong, "; "))
-			continue
-		}
-		t.Errorf("%s\n%s", strings.Join(wrong, "\n"), out)
-	}
+		out := runLab(t, &report, "maar", "--cmd-mode", "proxy")
+		return report.wrong(), out
+	})
 }
 
 // wrong lists what is not as it must be.
@@ -85,11 +39,7 @@ func (r *maarReport) wrong() (wrong []string) {
 	if maintained != 4 || len(r.Expectations) < 30 || r.Failure != "" {
 		wrong = append(wrong, "not all of four connections were maintained, or the lab failed: "+r.Failure)
 	}
-	for _, e := range r.Expectations {
-		if !e.Passed {
-			wrong = append(wrong, e.Name+": "+e.Found+", expected "+e.Expected)
-		}
-	}
+	wrong = append(wrong, r.unmet(false)...)
 	// Sessions of the places before must have gone through a tunnel each way, or the lab has seen nothing.
 	routers := []string{"maar1", "maar2", "maar3", "maar1"}
 	if len(r.Mobility.Places) != len(routers) {

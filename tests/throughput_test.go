@@ -3,29 +3,14 @@ package tests
 import (
 	"encoding/json"
 	"os/exec"
-	"path/filepath"
 	"testing"
-
-	"kedge/appliance/lab/space"
 )
 
 // TestThroughputLab has every system of `kedge lab throughput` carry everything once, over merging and over unhelpful
 // interfaces. How fast they are is not a test's business. wireguard-go, and segment routing in the kernel, may be missing.
 func TestThroughputLab(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes half a minute of traffic")
-	}
-	if err := space.Check(true); err != nil {
-		t.Skip(err)
-	}
-	directory := t.TempDir()
-	binary := filepath.Join(directory, "kedge")
-	build := exec.Command("go", "build", "-o", binary, ".")
-	build.Dir = ".."
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	lab := exec.Command(binary, "lab", "throughput", "--json", "--rounds", "1", "--seconds", "0.3", "--conditions", "gro,off", "-o", directory)
+	needLab(t)
+	lab := exec.Command(kedge(t), "lab", "throughput", "--json", "--rounds", "1", "--seconds", "0.3", "--conditions", "gro,off", "-o", t.TempDir())
 	text, err := lab.Output()
 	var report struct {
 		Passed  bool
