@@ -102,23 +102,15 @@ func (k *known) settle(w *Worker) {
 
 // knownOut sends a packet of the host the short way, or reports false and has not touched it.
 func (w *Worker) knownOut(p *packet.Packet, a *flow.Ahead) bool {
-	if !a.Plain() || !translate.Fits(p) {
-		return false
-	}
-	s := w.state
-	f := a.Flow()
-	if f == nil || !f.Cleared(s.generation) {
-		return false
-	}
-	v := f.Verdict()
-	if v.State != flow.InUse {
+	f, v := w.knownFlow(a)
+	if f == nil || !translate.Fits(p) {
 		return false
 	}
 	x := w.exitOf(f, v)
 	if !x.takes(p) {
 		return false
 	}
-	s.flows.table.SawPlain(w.now, f, true, p.Bytes())
+	w.state.flows.table.SawPlain(w.now, f, true, p.Bytes())
 	k := w.known
 	if v.Translate {
 		x.exchange.Source(p)
@@ -139,17 +131,31 @@ func (w *Worker) knownOut(p *packet.Packet, a *flow.Ahead) bool {
 	return true
 }
 
+// knownFlow is the flow that a plain packet belongs to, and its verdict, if nothing about it needs the long way; else nil.
+func (w *Worker) knownFlow(a *flow.Ahead) (*flow.Flow, *flow.Verdict) {
+	if !a.Plain() {
+		return nil, nil
+	}
+	f := a.Flow()
+	if f == nil || !f.Cleared(w.state.generation) {
+		return nil, nil
+	}
+	v := f.Verdict()
+	if v.State != flow.InUse {
+		return nil, nil
+	}
+	return f, v
+}
+
 // takes reports whether a plain packet that Fits leaves by x as the long way would have it leave.
 func (x *exit) takes(p *packet.Packet) bool {
 	if !x.plain {
 		return false
 	}
-	o := &p.Offload
-	if o.Segmentation == packet.NotSegmented {
+	if p.Offload.Segmentation == packet.NotSegmented {
 		return p.Len() <= x.mtu
 	}
-	return x.way.bare && o.NeedsChecksum && o.SegmentSize != 0 && o.HeaderLength > o.ChecksumStart &&
-		int(o.HeaderLength) <= p.Len() && wireLength(p) <= x.mtu
+	return x.way.bare && segmentable(p) && wireLength(p) <= x.mtu
 }
 
 // putOuter puts the outer header in front of an ordinary plain packet that Fits.

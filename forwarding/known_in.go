@@ -73,16 +73,8 @@ func (w *Worker) beginInbound(a *flow.Ahead, b []byte, datagrams bool) {
 
 // knownIn gives a packet to the host the short way, or reports false and has not touched it.
 func (w *Worker) knownIn(p *packet.Packet, a *flow.Ahead, datagrams bool) bool {
-	s := w.state
-	if !a.Plain() || s.host == nil {
-		return false
-	}
-	f := a.Flow()
-	if f == nil || !f.Cleared(s.generation) {
-		return false
-	}
-	v := f.Verdict()
-	if v.State != flow.InUse {
+	f, v := w.knownFlow(a)
+	if f == nil || w.state.host == nil {
 		return false
 	}
 	x := w.exitOf(f, v)
@@ -152,10 +144,6 @@ func (w *Worker) through(p *packet.Packet, t *Tunnel) bool {
 
 // datagramThrough reports whether a plain packet in a datagram came through a tunnel, in a state that nothing is wrong with.
 func datagramThrough(p *packet.Packet, t *Tunnel) bool {
-	o := &p.Offload
-	if t.RemotePort == 0 || p.Peer.Port() != t.RemotePort || p.Peer.Addr() != t.Remote || !translate.Fits(p) {
-		return false
-	}
-	return o.Segmentation == packet.NotSegmented ||
-		o.NeedsChecksum && o.SegmentSize != 0 && o.HeaderLength > o.ChecksumStart && int(o.HeaderLength) <= p.Len()
+	return t.RemotePort != 0 && p.Peer.Port() == t.RemotePort && p.Peer.Addr() == t.Remote && translate.Fits(p) &&
+		(p.Offload.Segmentation == packet.NotSegmented || segmentable(p))
 }

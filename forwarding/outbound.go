@@ -158,12 +158,17 @@ func (w *Worker) checkOffload(p *packet.Packet) bool {
 	}
 	end := int(o.ChecksumStart) + int(o.ChecksumOffset) + 2
 	if o.NeedsChecksum && (int(o.ChecksumStart) < ip6.HeaderLength || end > p.Len()) ||
-		o.Segmentation != packet.NotSegmented &&
-			(!o.NeedsChecksum || o.SegmentSize == 0 || o.HeaderLength <= o.ChecksumStart || int(o.HeaderLength) > p.Len()) {
+		o.Segmentation != packet.NotSegmented && !segmentable(p) {
 		w.drop(DropOffload)
 		return false
 	}
 	return true
+}
+
+// segmentable reports whether a super-packet says how to cut it up.
+func segmentable(p *packet.Packet) bool {
+	o := &p.Offload
+	return o.NeedsChecksum && o.SegmentSize != 0 && o.HeaderLength > o.ChecksumStart && int(o.HeaderLength) <= p.Len()
 }
 
 // isSYN reports whether a packet whose upper layer is TCP opens a connection.
