@@ -186,7 +186,7 @@ func (c *comparison) one(ctx context.Context, round int, condition string, s *to
 	if err := c.awaitSystem(ctx, s, nodes); err != nil {
 		return err
 	}
-	if err := pause(ctx, restTime); err != nil {
+	if err := traffic.Pause(ctx, restTime); err != nil {
 		return err
 	}
 	idle, err := idleLoad(ctx)
@@ -268,7 +268,7 @@ func (c *comparison) awaitSystem(ctx context.Context, s *topology.System, nodes 
 		if time.Now().After(limit) {
 			return explainNodes(fmt.Errorf("nothing goes by it after %v: %w", c.lab.StartTimeout.Std(), err), nodes)
 		}
-		if err := pause(ctx, 20*time.Millisecond); err != nil {
+		if err := traffic.Pause(ctx, 20*time.Millisecond); err != nil {
 			return err
 		}
 	}
@@ -330,22 +330,11 @@ func idleLoad(ctx context.Context) (float64, error) {
 		return 0, err
 	}
 	began := time.Now()
-	if err := pause(ctx, idleTime); err != nil {
+	if err := traffic.Pause(ctx, idleTime); err != nil {
 		return 0, err
 	}
 	after, err := measure.Busy()
 	return (after - before).Seconds() / time.Since(began).Seconds(), err
-}
-
-func pause(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-timer.C:
-		return nil
-	}
 }
 
 func kernelRelease() string {

@@ -62,7 +62,7 @@ func (m *measurement) tcp(ctx context.Context) (said string, err error) {
 				m.add(topology.ProcessorFigure, direction, streams, worked/(float64(carried.Octets)/1e9))
 			}
 			said += fmt.Sprintf(" %s %.2f", direction, carried.PerSecond()/1e9)
-			if err := pause(ctx, settleTime); err != nil {
+			if err := traffic.Pause(ctx, settleTime); err != nil {
 				return said, err
 			}
 		}
@@ -94,7 +94,7 @@ func (m *measurement) packets(ctx context.Context) (said string, err error) {
 		}
 		m.add(topology.PacketsFigure, direction, 0, arrived.PerSecond())
 		said += fmt.Sprintf("%s %.0f ", direction, arrived.PerSecond()/1e3)
-		if err := pause(ctx, settleTime); err != nil {
+		if err := traffic.Pause(ctx, settleTime); err != nil {
 			return said, err
 		}
 	}
@@ -115,7 +115,7 @@ func (m *measurement) latency(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	err = pause(ctx, m.order.Plan.Length/2)
+	err = traffic.Pause(ctx, m.order.Plan.Length/2)
 	echo.Stop()
 	if err != nil {
 		return "", err

@@ -81,10 +81,10 @@ func Blast(ctx context.Context, client, server Endpoint, o BlastOptions) (a Arri
 	)
 	running.Go(func() { refused = blast(sender, o.Size, &stop) })
 	running.Go(func() { countDatagrams(receiver, &count, &stop) })
-	err = sleep(ctx, o.Length/4)
+	err = Pause(ctx, o.Length/4)
 	before, began := count.Load(), time.Now()
 	if err == nil {
-		err = sleep(ctx, o.Length*3/4)
+		err = Pause(ctx, o.Length*3/4)
 	}
 	a.Datagrams, a.Took = count.Load()-before, time.Since(began)
 	stop.Store(true)

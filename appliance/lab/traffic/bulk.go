@@ -84,12 +84,12 @@ func Bulk(ctx context.Context, client, server Endpoint, o BulkOptions) (c Carrie
 		running.Go(func() { fail(send(senders[i])) })
 		running.Go(func() { fail(receive(receivers[i], &octets)) })
 	}
-	if err := sleep(ctx, o.Length/4); err != nil {
+	if err := Pause(ctx, o.Length/4); err != nil {
 		return c, err
 	}
 	call(o.Counting)
 	before, began := octets.Load(), time.Now()
-	if err := sleep(ctx, o.Length*3/4); err != nil {
+	if err := Pause(ctx, o.Length*3/4); err != nil {
 		return c, err
 	}
 	c.Octets, c.Took = octets.Load()-before, time.Since(began)
@@ -151,8 +151,8 @@ func controlCongestion(c *net.TCPConn) error {
 	return nil
 }
 
-// sleep fails if ctx ends first.
-func sleep(ctx context.Context, d time.Duration) error {
+// Pause waits for d, and fails if ctx ends first.
+func Pause(ctx context.Context, d time.Duration) error {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
