@@ -46,7 +46,7 @@ func runCommand() *cobra.Command {
 
 // readers is how many processors Go gets beyond those that there are. Goroutines that wait in the kernel for packets keep theirs:
 // without some to spare, Go's monitor takes it from them each time, all through a transfer, and threads queue for it when packets
-// come, which cost a third of the throughput.
+// come, which cost a fifth of the throughput.
 const readers = 2
 
 // collectAt is how much the heap may grow, in percent of what lives, before it is collected. An anchor's is bindings, which
