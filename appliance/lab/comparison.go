@@ -325,7 +325,7 @@ func explainNodes(err error, nodes []*node) error {
 
 // idleLoad is how many processors are busy now that nothing is measured.
 func idleLoad(ctx context.Context) (float64, error) {
-	before, err := measure.Busy()
+	before, err := measure.Spent()
 	if err != nil {
 		return 0, err
 	}
@@ -333,8 +333,8 @@ func idleLoad(ctx context.Context) (float64, error) {
 	if err := traffic.Pause(ctx, idleTime); err != nil {
 		return 0, err
 	}
-	after, err := measure.Busy()
-	return (after - before).Seconds() / time.Since(began).Seconds(), err
+	after, err := measure.Spent()
+	return after.Since(before).Busy.Seconds() / time.Since(began).Seconds(), err
 }
 
 func kernelRelease() string {

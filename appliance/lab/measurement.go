@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"runtime"
 	"slices"
 	"time"
 
@@ -38,33 +39,64 @@ func (m *measurement) saw(all ...netip.Addr) error {
 	return nil
 }
 
+// undisturbed makes a measurement until there was no more than report.Disturbance, or it has been made often enough.
+func (m *measurement) undisturbed(ctx context.Context, once func() error) error {
+	for attempt := 1; ; attempt++ {
+		before, err := measure.Spent()
+		if err != nil {
+			return err
+		}
+		began := time.Now()
+		if err := once(); err != nil {
+			return err
+		}
+		after, err := measure.Spent()
+		if err != nil {
+			return err
+		}
+		stolen := after.Since(before).Stolen.Seconds() / time.Since(began).Seconds() / float64(runtime.NumCPU())
+		if err := traffic.Pause(ctx, settleTime); err != nil {
+			return err
+		}
+		switch {
+		case stolen <= report.Disturbance:
+			return nil
+		case attempt == report.Attempts:
+			m.result.Disturbed++
+			return nil
+		}
+		m.result.Repeated++
+	}
+}
+
 // tcp measures throughput and processor time.
 func (m *measurement) tcp(ctx context.Context) (said string, err error) {
 	for _, streams := range m.order.Plan.Streams {
 		said += fmt.Sprintf("%s%d:", map[bool]string{true: " "}[said != ""], streams)
 		for _, direction := range m.order.Plan.Directions {
-			var busy [2]time.Duration
+			var carried traffic.Carried
+			var spent [2]measure.Processors
 			var failures [2]error
-			carried, err := traffic.Bulk(ctx, m.mobile(m.system), m.correspondent(0), traffic.BulkOptions{
-				FromServer: direction == topology.Down, Streams: streams, Length: m.order.Plan.Length,
-				Counting: func() { busy[0], failures[0] = measure.Busy() },
-				Counted:  func() { busy[1], failures[1] = measure.Busy() },
+			err := m.undisturbed(ctx, func() (err error) {
+				carried, err = traffic.Bulk(ctx, m.mobile(m.system), m.correspondent(0), traffic.BulkOptions{
+					FromServer: direction == topology.Down, Streams: streams, Length: m.order.Plan.Length,
+					Counting: func() { spent[0], failures[0] = measure.Spent() },
+					Counted:  func() { spent[1], failures[1] = measure.Spent() },
+				})
+				if err = errors.Join(err, failures[0], failures[1]); err == nil {
+					err = m.saw(carried.Seen...)
+				}
+				return err
 			})
-			if err = errors.Join(err, failures[0], failures[1]); err == nil {
-				err = m.saw(carried.Seen...)
-			}
 			if err != nil {
 				return said, fmt.Errorf("TCP %s, %d streams: %w", direction, streams, err)
 			}
 			m.add(topology.TCPFigure, direction, streams, carried.PerSecond())
 			if m.idle <= otherWork {
-				worked := (busy[1] - busy[0]).Seconds() - m.idle*carried.Took.Seconds()
+				worked := spent[1].Since(spent[0]).Busy.Seconds() - m.idle*carried.Took.Seconds()
 				m.add(topology.ProcessorFigure, direction, streams, worked/(float64(carried.Octets)/1e9))
 			}
 			said += fmt.Sprintf(" %s %.2f", direction, carried.PerSecond()/1e9)
-			if err := traffic.Pause(ctx, settleTime); err != nil {
-				return said, err
-			}
 		}
 	}
 	return said + " Gbit/s", nil
@@ -83,20 +115,21 @@ const packetSize = 64
 // packets measures small datagrams a second.
 func (m *measurement) packets(ctx context.Context) (said string, err error) {
 	for _, direction := range m.order.Plan.Directions {
-		arrived, err := traffic.Blast(ctx, m.mobile(m.system), m.correspondent(packetsPort), traffic.BlastOptions{
-			FromServer: direction == topology.Down, Size: packetSize, Length: m.order.Plan.Length,
+		var arrived traffic.Arrived
+		err := m.undisturbed(ctx, func() (err error) {
+			arrived, err = traffic.Blast(ctx, m.mobile(m.system), m.correspondent(packetsPort), traffic.BlastOptions{
+				FromServer: direction == topology.Down, Size: packetSize, Length: m.order.Plan.Length,
+			})
+			if err == nil {
+				err = m.saw(arrived.Seen)
+			}
+			return err
 		})
-		if err == nil {
-			err = m.saw(arrived.Seen)
-		}
 		if err != nil {
 			return said, fmt.Errorf("datagrams %s: %w", direction, err)
 		}
 		m.add(topology.PacketsFigure, direction, 0, arrived.PerSecond())
 		said += fmt.Sprintf("%s %.0f ", direction, arrived.PerSecond()/1e3)
-		if err := traffic.Pause(ctx, settleTime); err != nil {
-			return said, err
-		}
 	}
 	return said + "k/s", nil
 }

@@ -5,17 +5,17 @@ import (
 	"time"
 )
 
-func TestBusy(t *testing.T) {
-	got, err := busy("cpu  100 20 3 999999 888 4 5 77 6 7\ncpu0 1 2 3 4 5 6 7 8 9 10\n")
-	if err != nil || got != 1320*time.Millisecond {
-		t.Errorf("found %v, %v, expected user, nice, system, irq and softirq: 1.32s", got, err)
+func TestSpent(t *testing.T) {
+	got, err := spent("cpu  100 20 3 999999 888 4 5 77 6 7\ncpu0 1 2 3 4 5 6 7 8 9 10\n")
+	if want := (Processors{Busy: 1320 * time.Millisecond, Stolen: 770 * time.Millisecond}); err != nil || got != want {
+		t.Errorf("found %v, %v, expected user, nice, system, irq and softirq, and steal: %v", got, err, want)
 	}
-	for _, text := range []string{"", "cpu 1 2 3", "cpu0 1 2 3 4 5 6 7 8", "cpu a 2 3 4 5 6 7 8"} {
-		if _, err := busy(text); err == nil {
+	for _, text := range []string{"", "cpu 1 2 3", "cpu 1 2 3 4 5 6 7", "cpu0 1 2 3 4 5 6 7 8", "cpu a 2 3 4 5 6 7 8", "cpu 1 2 3 4 5 6 7 a"} {
+		if _, err := spent(text); err == nil {
 			t.Errorf("%q is no error", text)
 		}
 	}
-	if v, err := Busy(); err != nil || v <= 0 {
+	if v, err := Spent(); err != nil || v.Busy <= 0 {
 		t.Errorf("this machine: %v, %v", v, err)
 	}
 }

@@ -91,8 +91,18 @@ type Comparison struct {
 	// Failure is why the comparison was not carried through, if so.
 	Failure error
 	LeftOut []LeftOut
-	Samples []Sample
+	// Repeated is how often something was measured again because of more than Disturbance, and Disturbed how often that was given
+	// up.
+	Repeated, Disturbed int
+	Samples             []Sample
 }
+
+// Disturbance is the share of the processors that a hypervisor may give to others during a measurement of throughput; with more,
+// it is made again, Attempts times in all.
+const (
+	Disturbance = 0.04
+	Attempts    = 4
+)
 
 // Passed reports whether everything that was asked for has been measured.
 func (c *Comparison) Passed() bool { return c.Failure == nil && !c.Interrupted }

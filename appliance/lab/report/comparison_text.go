@@ -179,6 +179,8 @@ func (c *Comparison) circumstances() []string {
 		fmt.Sprintf("load %.1f in the minute before%s%s", c.Load, map[bool]string{true: ": BUSY WITH OTHER WORK, whose delays are in the figures"}[c.Load > float64(c.Processors)],
 			map[bool]string{true: "; the lab has raised its priority"}[c.Favoured]),
 		fmt.Sprintf("%d rounds, in each every system in turn under each condition; %v a measurement, of which the first quarter does not count", p.Rounds, p.Length),
+		fmt.Sprintf("what of throughput was measured while a hypervisor gave more than %.0f %% of the processors to others was measured again, up to %d times: %d repetitions, %d figures in vain",
+			Disturbance*100, Attempts, c.Repeated, c.Disturbed),
 		"a ratio is of the medians of all rounds; quartiles are of the ratios within each round",
 		"TCP is cubic; processor time is that of the whole machine, traffic programs and all kernels included, less what it was just before with the system idle, by 10^9 octets that TCP delivered",
 		"datagrams have 64 octets of payload each, more are offered than any system carries, those that a program received are counted; round trips are of UDP at 200 a second",
@@ -230,6 +232,8 @@ func (c *Comparison) JSON(w io.Writer) error {
 		Rounds      int       `json:"rounds"`
 		Seconds     float64   `json:"seconds"`
 		LeftOut     []LeftOut `json:"left_out,omitempty"`
+		Repeated    int       `json:"repeated"`
+		Disturbed   int       `json:"disturbed"`
 		Ratios      []Ratio   `json:"ratios"`
 		Medians     []median  `json:"medians"`
 		Samples     []Sample  `json:"samples"`
@@ -237,6 +241,7 @@ func (c *Comparison) JSON(w io.Writer) error {
 		Lab: c.Lab.Name, Passed: c.Passed(), Interrupted: c.Interrupted, Began: c.Began, Ended: c.Ended, Version: c.Version,
 		Command: c.Command, Kernel: c.Kernel, Processor: c.Processor, Processors: c.Processors, Rootless: c.Rootless,
 		Favoured: c.Favoured, Load: c.Load, Rounds: c.Plan.Rounds, Seconds: c.Plan.Length.Seconds(), LeftOut: c.LeftOut,
+		Repeated: c.Repeated, Disturbed: c.Disturbed,
 		Ratios: append([]Ratio{}, c.Ratios()...), Medians: []median{}, Samples: append([]Sample{}, c.Samples...),
 	}
 	if c.Failure != nil {
