@@ -1,12 +1,12 @@
 package kernel
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
 
-	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
@@ -64,25 +64,58 @@ func setTunnelSource(address netip.Addr) error {
 	return nil
 }
 
-func segmentRouting(command uint8, flags int, attributes ...*nl.RtAttr) ([][]byte, error) {
-	family, err := netlink.GenlFamilyGet(segmentRoutingFamily)
+func segmentRouting(command uint8, flags int, attributes ...nl.NetlinkRequestData) ([][]byte, error) {
+	family, err := segmentRoutingNumber()
 	if errors.Is(err, unix.ENOENT) {
 		return nil, ErrNoSegmentRouting
 	}
 	if err != nil {
 		return nil, err
 	}
-	request := nl.NewNetlinkRequest(int(family.ID), flags)
-	request.AddData(&nl.Genlmsg{Command: command, Version: segmentRoutingVersion})
-	for _, a := range attributes {
-		request.AddData(a)
-	}
-	answers, err := request.Execute(unix.NETLINK_GENERIC, 0)
+	answers, err := generic(family, genericHeader{command, segmentRoutingVersion}, flags, attributes...)
 	if errors.Is(err, unix.EPERM) {
 		return nil, fmt.Errorf("needs CAP_NET_ADMIN, and outside of user namespaces: %w", err)
 	}
 	return answers, err
 }
+
+// segmentRoutingNumber is the number of the family, which the kernel gives when it starts.
+func segmentRoutingNumber() (uint16, error) {
+	answers, err := generic(unix.GENL_ID_CTRL, genericHeader{unix.CTRL_CMD_GETFAMILY, 1}, 0,
+		nl.NewRtAttr(unix.CTRL_ATTR_FAMILY_NAME, nl.ZeroTerminated(segmentRoutingFamily)))
+	if err != nil {
+		return 0, err
+	}
+	for _, b := range answers {
+		attributes, err := nl.ParseRouteAttr(b[min(nl.SizeofGenlmsg, len(b)):])
+		if err != nil {
+			return 0, err
+		}
+		for _, a := range attributes {
+			if a.Attr.Type == unix.CTRL_ATTR_FAMILY_ID && len(a.Value) >= 2 {
+				return binary.NativeEndian.Uint16(a.Value), nil
+			}
+		}
+	}
+	return 0, unix.ENOENT
+}
+
+func generic(family uint16, header genericHeader, flags int, attributes ...nl.NetlinkRequestData) ([][]byte, error) {
+	request := nl.NewNetlinkRequest(int(family), flags)
+	request.AddData(header)
+	for _, a := range attributes {
+		request.AddData(a)
+	}
+	return request.Execute(unix.NETLINK_GENERIC, 0)
+}
+
+// genericHeader is struct genlmsghdr with its two reserved octets, in place of which nl.Genlmsg sends what lies behind it in
+// memory.
+type genericHeader struct{ command, version uint8 }
+
+func (genericHeader) Len() int { return nl.SizeofGenlmsg }
+
+func (h genericHeader) Serialize() []byte { return []byte{h.command, h.version, 0, 0} }
 
 // SetTunnelSource sets what TunnelSource returns. If it is that
 // already nothing is changed and the Change is nil. Undoing sets the original one again unless somebody else has set a third
