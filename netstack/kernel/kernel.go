@@ -91,7 +91,8 @@ type Route struct {
 	Prefix netip.Prefix `json:"prefix"`
 	// Interface is the outgoing one. Empty makes the route a blackhole.
 	Interface string `json:"interface,omitempty"`
-	// Gateway is the neighbour on Interface that gets the packets; invalid where the destination is one.
+	// Gateway is the neighbour on Interface that gets the packets; invalid where the destination is one. If it is not
+	// link-local, the table or the main one has to lead to it by Interface already.
 	Gateway netip.Addr `json:"gateway,omitzero"`
 	// Source is the preferred source address; invalid for none.
 	Source netip.Addr `json:"source,omitzero"`

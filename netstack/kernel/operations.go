@@ -194,8 +194,8 @@ func (c *routeChange) message() (*netlink.Route, error) {
 	}
 	m.LinkIndex = device.Attrs().Index
 	if c.Gateway.IsValid() {
-		// A link-local one is on the interface, and others are said to be.
-		m.Gw, m.Flags = c.Gateway.AsSlice(), unix.RTNH_F_ONLINK
+		// RTNH_F_ONLINK would not do instead of a route to it: the kernel refuses that where the main table leads elsewhere.
+		m.Gw = c.Gateway.AsSlice()
 	}
 	return m, nil
 }

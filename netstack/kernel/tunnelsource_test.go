@@ -86,19 +86,31 @@ func TestTunnelSource(t *testing.T) {
 func TestRouteByGateway(t *testing.T) {
 	inNamespace(t)
 	up(t, device(t, "kg-gw"))
-	before := state(t)
+	up(t, device(t, "kg-tun"))
 	j := openJournal(t)
+	// What the main table says of the gateway is of no account.
+	if _, err := j.AddRoute(Route{Table: mainTable, Prefix: netip.MustParsePrefix("2001:db8:9::/64"), Interface: "kg-tun"}); err != nil {
+		t.Fatal(err)
+	}
+	before := state(t)
 	for _, gateway := range []string{"fe80::1", "2001:db8:9::1"} {
-		c, err := j.AddRoute(Route{
-			Table: 10799, Prefix: netip.MustParsePrefix("::/0"), Interface: "kg-gw", Gateway: netip.MustParseAddr(gateway),
-		})
-		if err != nil {
-			t.Fatal(err)
+		var changes Changes
+		routes := []Route{{Prefix: netip.MustParsePrefix("::/0"), Gateway: netip.MustParseAddr(gateway)}}
+		if g := routes[0].Gateway; !g.IsLinkLocalUnicast() {
+			routes = append([]Route{{Prefix: netip.PrefixFrom(g, 128)}}, routes...)
+		}
+		for _, r := range routes {
+			r.Table, r.Interface = 10799, "kg-gw"
+			c, err := j.AddRoute(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			changes = append(changes, c)
 		}
 		if state(t) == before {
 			t.Error("no route")
 		}
-		if err := c.Undo(); err != nil {
+		if err := changes.Undo(); err != nil {
 			t.Fatal(err)
 		}
 		if after := state(t); after != before {

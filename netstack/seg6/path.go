@@ -52,7 +52,7 @@ func (a *Accelerator) setPath(path Path) error {
 	if err := a.meet(path); err != nil {
 		return err
 	}
-	for _, r := range path.Routes {
+	for _, r := range withRouters(path.Routes) {
 		c, err := j.AddRoute(kernel.Route{
 			Table: a.config.Table, Prefix: r.Prefix, Interface: path.Uplink, Gateway: r.Router,
 		})
@@ -69,6 +69,19 @@ func (a *Accelerator) setPath(path Path) error {
 	}
 	a.outer = append(a.outer, c)
 	return nil
+}
+
+// withRouters puts a route to each router in front of those by it, which the kernel wants unless it is link-local. The host's own
+// routes need not lead there: an anchor's lead to its home prefix, with the router in it, by kedge.
+func withRouters(routes []Route) (all []Route) {
+	for _, r := range routes {
+		own := Route{Prefix: netip.PrefixFrom(r.Router, 128)}
+		same := func(o Route) bool { return o.Prefix == own.Prefix }
+		if r.Router.IsValid() && !r.Router.IsLinkLocalUnicast() && !slices.ContainsFunc(all, same) && !slices.ContainsFunc(routes, same) {
+			all = append(all, own)
+		}
+	}
+	return append(all, routes...)
 }
 
 // meet tells the kernel the link-layer addresses of routers. It need not be undone: the kernel forgets neighbours that nobody
