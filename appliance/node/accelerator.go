@@ -93,6 +93,12 @@ func (a *accelerator) vanished() {
 		a.complain("not all of it could be undone", err)
 	}
 	a.open()
+	for _, l := range a.node.links {
+		a.linkChanged(l)
+	}
+	if a.path.Local.IsValid() {
+		return
+	}
 	for _, b := range a.tunnels {
 		a.node.publish(time.Now(), b)
 	}
