@@ -1,7 +1,6 @@
 package endtoend
 
 import (
-	"bufio"
 	"bytes"
 	"os"
 	"os/exec"
@@ -67,43 +66,72 @@ func understood(protocols string) bool {
 	return true
 }
 
-// finish ends the capture and has tshark check what passed: towards the node, and from it too if both.
-func (d *dumped) finish(both bool) {
+// fields ends the capture and has tshark tell some fields of each packet. A field that occurs in several headers has all of their
+// values, outermost first, with commas between. Without Wireshark's tools there is none.
+func (d *dumped) fields(names ...string) (packets [][]string) {
 	d.t.Helper()
 	if d.cmd == nil {
-		return
+		return nil
 	}
 	_ = d.cmd.Process.Signal(unix.SIGINT)
 	cmd := d.cmd
 	d.cmd = nil
 	await(d.t, "the capture has ended", func() bool { return cmd.Process.Signal(unix.Signal(0)) != nil })
-	read := exec.Command("tshark", "-n", "-r", d.file, "-d", "udp.port==4191,ipv6",
+	arguments := []string{"-n", "-r", d.file, "-d", "udp.port==4191,ipv6",
 		"-o", "tcp.check_checksum:TRUE", "-o", "udp.check_checksum:TRUE",
 		"-o", "tcp.desegment_tcp_streams:FALSE", "-o", "tcp.analyze_sequence_numbers:FALSE",
-		"-T", "fields", "-E", "separator=;", "-e", "frame.number", "-e", "frame.len", "-e", "frame.protocols", "-e", "ipv6.dst", "-e", "tcp.checksum.status", "-e", "udp.checksum.status", "-e", "tcp.checksum")
+		"-T", "fields", "-E", "separator=;"}
+	for _, name := range names {
+		arguments = append(arguments, "-e", name)
+	}
+	read := exec.Command("tshark", arguments...)
 	var complaints bytes.Buffer
 	read.Stderr = &complaints
 	text, err := read.Output()
 	if err != nil {
 		d.t.Skipf("tshark: %v\n%s", err, complaints.String())
 	}
+	for line := range strings.Lines(string(text)) {
+		if fields := strings.Split(strings.TrimSuffix(line, "\n"), ";"); len(fields) == len(names) {
+			packets = append(packets, fields)
+		}
+	}
+	return packets
+}
+
+// checksum tells from the fields tcp.checksum.status, udp.checksum.status and tcp.checksum whether a packet was verified, and
+// whether it is good.
+func checksum(fields []string) (verified, good bool) {
+	statuses := fields[0] + "," + fields[1]
+	switch {
+	case fields[2] == "0xffff":
+		// Where the kernel finishes checksums it writes the other zero, which tshark calls bad (RFC 1624), for TCP too.
+		return true, true
+	case strings.Contains(statuses, "Bad") || strings.Contains(statuses, "0"):
+		return true, false
+	}
+	good = strings.Contains(statuses, "Good") || strings.Contains(statuses, "1")
+	return good, good
+}
+
+// finish ends the capture and has tshark check what passed: towards the node, and from it too if both.
+func (d *dumped) finish(both bool) {
+	d.t.Helper()
+	if d.cmd == nil {
+		return
+	}
 	good, bad := 0, 0
-	for s := bufio.NewScanner(bytes.NewReader(text)); s.Scan(); {
-		fields := strings.Split(s.Text(), ";")
-		if len(fields) != 7 || !understood(fields[2]) || !both && fields[3] != correspondent.String() {
+	for _, fields := range d.fields("frame.number", "frame.len", "frame.protocols", "ipv6.dst", "tcp.checksum.status", "udp.checksum.status", "tcp.checksum") {
+		if !understood(fields[2]) || !both && fields[3] != correspondent.String() {
 			continue
 		}
-		statuses := fields[4] + "," + fields[5]
-		switch {
-		case fields[6] == "0xffff":
-			// Where the kernel finishes checksums it writes the other zero, which tshark calls bad (RFC 1624), for TCP too.
+		switch verified, ok := checksum(fields[4:]); {
+		case ok:
 			good++
-		case strings.Contains(statuses, "Bad") || strings.Contains(statuses, "0"):
+		case verified:
 			if bad++; bad <= 5 {
-				d.t.Errorf("bad checksum at %s: %s", d.node, s.Text())
+				d.t.Errorf("bad checksum at %s: %s", d.node, strings.Join(fields, ";"))
 			}
-		case strings.Contains(statuses, "Good") || strings.Contains(statuses, "1"):
-			good++
 		}
 	}
 	d.t.Logf("%s: checksums of %d packets are good, of %d bad", d.node, good, bad)
