@@ -38,8 +38,9 @@ type writer struct {
 	split    packet.Segmenter
 	refusal  refusal
 
-	sent  int // of messages, refused ones included
-	good  int // packets that the kernel took
+	sent  int  // of messages, refused ones included
+	good  int  // packets that the kernel took
+	full  bool // waiting for room was in vain
 	errno syscall.Errno
 }
 
@@ -70,13 +71,13 @@ func (l *Link) prepareWrite() {
 }
 
 // Write implements netstack.Link: it sends each packet to its Peer, from its Local address if that is valid, with its
-// TrafficClass. Packets that cannot be sent are counted and left out; the only error is netstack.ErrClosed. While the
-// socket's send buffer is full it waits, some milliseconds at most.
+// TrafficClass. Packets that cannot be sent are counted and left out; the only error is netstack.ErrClosed. Where the
+// socket's send buffer is full it waits, but no more once that was in vain for 20 ms: the rest is sent as far as there is room.
 func (l *Link) Write(pkts []*packet.Packet) (int, error) {
 	l.writing.Lock()
 	defer l.writing.Unlock()
 	w := &l.write
-	w.good = 0
+	w.good, w.full = 0, false
 	for _, p := range pkts {
 		l.queue(p)
 	}
@@ -262,10 +263,13 @@ func (l *Link) flush() {
 		switch {
 		case w.errno == 0:
 		case w.errno == unix.EAGAIN:
-			if !l.awaitRoom() {
-				l.counters.noBuffers.Add(uint64(max(1, w.infos[w.sent].packets)))
-				w.sent++
+			if !w.full {
+				// Room for one is not enough to be woken by, so that the message is tried again in any case.
+				w.full = !l.awaitRoom()
+				continue
 			}
+			l.countRefused(&w.infos[w.sent], w.errno)
+			w.sent++
 		case retried != w.sent && w.errno != unix.ENOBUFS:
 			// It may be what ICMP said of another datagram, which the kernel tells whoever comes first.
 			retried = w.sent
