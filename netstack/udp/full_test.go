@@ -40,11 +40,13 @@ func tc(t *testing.T, n *testnet.Namespace, arguments ...string) {
 	})
 }
 
-// numbers are those of what has come in, by a TCP sequence number each, until nothing has come for a while.
-func numbers(t *testing.T, l *Link) <-chan []uint32 {
+// numbers are the TCP sequence numbers of what comes in, until the last, in the order in which it comes.
+func numbers(t *testing.T, l *Link, last uint32) <-chan []uint32 {
 	t.Helper()
 	all := make(chan []uint32, 1)
+	late := time.AfterFunc(10*time.Second, func() { l.Close() })
 	go func() {
+		defer late.Stop()
 		var got []uint32
 		defer func() { all <- got }()
 		pkts := packet.NewBatch(64, packet.MaxLength)
@@ -64,7 +66,9 @@ func numbers(t *testing.T, l *Link) <-chan []uint32 {
 						t.Error(err)
 						return
 					}
-					got = append(got, binary.BigEndian.Uint32(out.Bytes()[44:]))
+					if got = append(got, binary.BigEndian.Uint32(out.Bytes()[44:])); got[len(got)-1] == last {
+						return
+					}
 				}
 			}
 		}
@@ -98,8 +102,8 @@ func TestFullQueue(t *testing.T) {
 		t.Run(fmt.Sprintf("segment=%v", segment), func(t *testing.T) {
 			_, a, b := shaped(t, segment, "rate", "8mbit", "burst", "70000", "limit", "140000")
 			before := descriptors(t)
-			in := numbers(t, b)
 			const rounds, size = 40, 1000
+			in := numbers(t, b, rounds*64)
 			sent := 0
 			for range rounds {
 				var pkts []*packet.Packet
@@ -125,12 +129,10 @@ func TestFullQueue(t *testing.T) {
 			if n, err := a.Write([]*packet.Packet{p}); n != 1 || err != nil {
 				t.Errorf("after the queue was full: Write = %d, %v", n, err)
 			}
-			time.Sleep(100 * time.Millisecond)
+			got := <-in
 			if now := descriptors(t); now != before {
 				t.Errorf("%d descriptors are open, %d were", now, before)
 			}
-			b.Close()
-			got := <-in
 			t.Logf("%d of %d came, %d were refused", len(got), sent, c.NoBuffers)
 			if len(got)+int(c.NoBuffers) != sent || !slices.IsSorted(got) || len(slices.Compact(got)) != len(got) || got[len(got)-1] != uint32(sent-1) {
 				t.Errorf("%d of %d packets came, %d were refused; in order: %v", len(got), sent, c.NoBuffers, slices.IsSorted(got))
@@ -174,9 +176,10 @@ func TestFullSendBuffer(t *testing.T) {
 			}
 			// What is queued goes with the filter.
 			tc(t, from, "qdisc", "del", "dev", "ka-a", "root")
-			in := numbers(t, b)
+			const more = 100
+			in := numbers(t, b, 1<<30+more-1)
 			lost := a.Counters()
-			for i := range 100 {
+			for i := range more {
 				p := super(packet.TCP, 1, uint32(1<<30+i), payload(1000), 1000)
 				p.Peer = b.LocalAddrPort()
 				if n, err := a.Write([]*packet.Packet{p}); n != 1 || err != nil {
@@ -189,10 +192,8 @@ func TestFullSendBuffer(t *testing.T) {
 			if now := descriptors(t); now != before {
 				t.Errorf("%d descriptors are open, %d were", now, before)
 			}
-			time.Sleep(50 * time.Millisecond)
-			b.Close()
 			got := <-in
-			if !slices.IsSorted(got) || len(got) < 100 || got[len(got)-1] != 1<<30+99 {
+			if !slices.IsSorted(got) || len(got) < more || got[len(got)-1] != 1<<30+more-1 {
 				t.Errorf("%d packets came, in order: %v", len(got), slices.IsSorted(got))
 			}
 		})
