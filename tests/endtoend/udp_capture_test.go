@@ -10,17 +10,26 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"kedge/appliance/lab/space"
 )
 
-// dumped is a capture by Wireshark's tools of what passes the end of a node's wire in the network's own namespace.
+// dumped is a capture by Wireshark's tools of what passes an interface, mostly the end of a node's wire in the network's own
+// namespace.
 type dumped struct {
 	t          *testing.T
 	node, file string
 	cmd        *exec.Cmd
 }
 
-// dump begins a capture; without the tools there is none, and what would be read from it is not tested.
+// dump begins a capture of a node's wire; without the tools there is none, and what would be read from it is not tested.
 func (n *network) dump(node string) *dumped {
+	n.t.Helper()
+	return n.dumpOf(node, n.root, n.nodes[node].Name+".eth0")
+}
+
+// dumpOf captures what passes an interface, for which it has a name of its own.
+func (n *network) dumpOf(node string, at *space.Namespace, iface string) *dumped {
 	n.t.Helper()
 	program, err := exec.LookPath("dumpcap")
 	if err != nil {
@@ -28,11 +37,11 @@ func (n *network) dump(node string) *dumped {
 		return &dumped{t: n.t}
 	}
 	d := &dumped{t: n.t, node: node, file: filepath.Join(n.directory, node+".pcapng")}
-	d.cmd = exec.Command(program, "-q", "-B", "32", "-i", n.nodes[node].Name+".eth0", "-w", d.file)
+	d.cmd = exec.Command(program, "-q", "-B", "32", "-i", iface, "-w", d.file)
 	d.cmd.Dir = n.directory
 	var said bytes.Buffer
 	d.cmd.Stderr = &said
-	n.must(n.root.Do(d.cmd.Start))
+	n.must(at.Do(d.cmd.Start))
 	ended := make(chan error, 1)
 	cmd := d.cmd
 	go func() { ended <- cmd.Wait() }()
@@ -59,7 +68,7 @@ func (n *network) dump(node string) *dumped {
 // octets look like many a protocol.
 func understood(protocols string) bool {
 	for p := range strings.SplitSeq(protocols, ":") {
-		if !slices.Contains([]string{"eth", "ethertype", "ip", "ipv6", "ipv6.fraghdr", "udp", "tcp", "data"}, p) {
+		if !slices.Contains([]string{"eth", "ethertype", "raw", "ip", "ipv6", "ipv6.fraghdr", "udp", "tcp", "data"}, p) {
 			return false
 		}
 	}
