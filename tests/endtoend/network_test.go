@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -57,12 +58,33 @@ type network struct {
 	root      *space.Namespace
 	nodes     map[string]*space.Namespace
 	directory string
+	// receivers are the processors that receive what interfaces get, as a hexadecimal mask; if empty, those that sent it.
+	receivers string
 }
 
+// property is one that a network has from the start.
+type property func(*network)
+
+// inOrder is the property that the network never reorders a flow, if keepsOrder. What crosses a veth otherwise waits in a queue
+// of the processor that sent it, so that what another processor sends later overtakes it, be it a thread's that has moved or
+// the kernel's own. In order, all waits in the queue of one processor. That is only for networks that nobody floods: the queue
+// is short, and other networks use it too.
+func inOrder(n *network) {
+	if keepsOrder {
+		n.receivers = fmt.Sprintf("%x", 1<<(int(n.number)%min(runtime.NumCPU(), 32)))
+	}
+}
+
+// keepsOrder says that the kernel can do that: Linux 6.3 or later.
+var keepsOrder = func() bool {
+	_, err := os.Stat("/proc/sys/net/core/rps_default_mask")
+	return err == nil
+}()
+
 // newNetwork makes the network above without its kedge nodes' programs, and has its routers advertise.
-func newNetwork(t *testing.T) *network {
+func newNetwork(t *testing.T, with ...property) *network {
 	t.Helper()
-	n := emptyNetwork(t)
+	n := emptyNetwork(t, with...)
 	n.router("ar", map[string]string{
 		"access1": "2001:db8:1::ff/64", "access2": "2001:db8:2::ff/64", "c": "2001:db8:c::1/64", "core": "2001:db8:a::1/64",
 	}, map[string]string{"2001:db8:f::/64": "2001:db8:a::2", "2001:db8:e::/64": "2001:db8:a::2"})
@@ -75,7 +97,7 @@ func newNetwork(t *testing.T) *network {
 	return n
 }
 
-func emptyNetwork(t *testing.T) *network {
+func emptyNetwork(t *testing.T, with ...property) *network {
 	t.Helper()
 	if skipAll != nil {
 		t.Skip(skipAll)
@@ -84,6 +106,9 @@ func emptyNetwork(t *testing.T) *network {
 		t.Skip("runs real nodes for seconds")
 	}
 	n := &network{t: t, number: networks.Add(1), nodes: map[string]*space.Namespace{}}
+	for _, p := range with {
+		p(n)
+	}
 	n.directory = fmt.Sprintf("/run/kt10-%d", n.number)
 	n.must(os.Mkdir(n.directory, 0o755))
 	t.Cleanup(func() { os.RemoveAll(n.directory) })
@@ -109,6 +134,9 @@ func (n *network) namespace(name string) *space.Namespace {
 	n.t.Helper()
 	s, err := space.Create(fmt.Sprintf("%d%s", n.number, name))
 	n.must(err)
+	if n.receivers != "" {
+		n.must(s.Sysctl("net.core.rps_default_mask", n.receivers))
+	}
 	n.t.Cleanup(func() {
 		s.Close()
 		_ = unix.Unmount(s.Path(), unix.MNT_DETACH)

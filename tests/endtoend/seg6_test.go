@@ -159,7 +159,7 @@ func TestSegmentRouting(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			a := &accelerated{network: newNetwork(t), inKernel: c.inKernel}
+			a := &accelerated{network: newNetwork(t, inOrder), inKernel: c.inKernel}
 			a.segmentRouting()
 			a.host("mn", "access1", "", "")
 			before := map[string]string{}

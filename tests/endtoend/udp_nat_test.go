@@ -81,7 +81,7 @@ func (n *network) insideHost(name string, number byte) {
 
 // natWorld is a home agent and a mobile node behind a NAT, with IPv4 alone.
 func natWorld(t *testing.T, refresh string) (n *network, ha, mn *kedge) {
-	n = newDatagramNetwork(t)
+	n = newDatagramNetwork(t, inOrder)
 	n.nat()
 	ha = n.datagramAgent(datagramAgent{udp: fmt.Sprintf("nat_refresh = %q", refresh), homes: []netip.Addr{home, home2}})
 	n.insideHost("mn", 1)

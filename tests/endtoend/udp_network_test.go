@@ -24,9 +24,9 @@ var (
 )
 
 // newDatagramNetwork is newNetwork with IPv4 beside IPv6, and with addresses of the home agent's kernel.
-func newDatagramNetwork(t *testing.T) *network {
+func newDatagramNetwork(t *testing.T, with ...property) *network {
 	t.Helper()
-	n := newNetwork(t)
+	n := newNetwork(t, with...)
 	for _, router := range []string{"ar", "hr"} {
 		n.forwardIPv4(router)
 	}

@@ -66,7 +66,8 @@ func TestTranslatedOverDatagrams(t *testing.T) {
 			t.Parallel()
 			n := newFlowDatagrams(t)
 			n.datagramHost("mn", 1, c.prefix)
-			mn := n.datagramNode("mn", datagramNode{sections: "[dmipv6]\nenabled = true\n"})
+			// A busy machine is not to have the first flow go without its anchor.
+			mn := n.datagramNode("mn", datagramNode{sections: "[dmipv6]\nenabled = true\nhold_time = \"10s\"\n"})
 			mn.reaches("udp", c.prefix)
 			s := connect(t, n.nodes["mn"], anyAddress, n.nodes["cn"], correspondent)
 			s.seenAs(pool1, home)
@@ -97,7 +98,7 @@ func TestTranslatedOverDatagrams(t *testing.T) {
 // proxy tells of its endpoints.
 func newFlowDatagrams(t *testing.T) *network {
 	t.Helper()
-	n := newDatagramNetwork(t)
+	n := newDatagramNetwork(t, inOrder)
 	n.must(n.fabric.Bridge("site1"))
 	n.plug("ar", "site1", "site1", "2001:db8:b1::ff/64")
 	n.must(n.nodes["ar"].AddAddress("site1", netip.MustParsePrefix("10.11.0.1/24")))
