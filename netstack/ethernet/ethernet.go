@@ -34,6 +34,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"kedge/netstack"
+	"kedge/netstack/internal/wait"
 	"kedge/netstack/packet"
 )
 
@@ -74,6 +75,7 @@ type Link struct {
 	config   Config
 	file     *os.File // the packet socket
 	raw      syscall.RawConn
+	waiting  *wait.Reader
 	monitor  *os.File // the netlink socket
 	closed   atomic.Bool
 	done     chan struct{}
@@ -127,11 +129,16 @@ func Open(config Config) (*Link, error) {
 		return nil, err
 	}
 	l.file = os.NewFile(uintptr(fd), "packet socket of "+config.Interface)
-	if l.raw, err = l.file.SyscallConn(); err != nil {
-		l.file.Close()
-		return nil, err
+	if l.raw, err = l.file.SyscallConn(); err == nil {
+		l.waiting, err = wait.NewReader()
 	}
-	if l.monitor, err = openMonitor(); err != nil {
+	if err == nil {
+		l.monitor, err = openMonitor()
+	}
+	if err != nil {
+		if l.waiting != nil {
+			l.waiting.End()
+		}
 		l.file.Close()
 		return nil, err
 	}
@@ -188,6 +195,7 @@ func (l *Link) Close() error {
 		return nil
 	}
 	close(l.done)
+	l.waiting.End()
 	l.monitor.SetReadDeadline(time.Unix(1, 0))
 	err := errors.Join(l.file.Close(), l.monitor.Close())
 	l.running.Wait()

@@ -147,6 +147,7 @@ func (l *Link) receive(pkts []*packet.Packet) error {
 	return nil
 }
 
+// readStep waits for a frame and takes what others there are.
 func (l *Link) readStep(fd uintptr) bool {
 	r := &l.read
 	for {
@@ -158,7 +159,9 @@ func (l *Link) readStep(fd uintptr) bool {
 			return true
 		case unix.EINTR:
 		case unix.EAGAIN:
-			return false
+			if !l.waiting.Await(fd) {
+				return true
+			}
 		default:
 			r.errno = errno
 			return true

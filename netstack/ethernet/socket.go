@@ -19,9 +19,10 @@ type mmsghdr struct {
 	length uint32
 }
 
-// openSocket makes the packet socket, which receives nothing until it is bound.
+// openSocket makes the packet socket, which receives nothing until it is bound. It blocks, so that Go's poller does not watch it:
+// each call says that it does not wait, and the reader waits by itself.
 func openSocket(buffer int) (int, error) {
-	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return 0, fmt.Errorf("packet socket (needs CAP_NET_RAW): %w", err)
 	}

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"kedge/netstack"
+	"kedge/netstack/internal/wait"
 	"kedge/netstack/neighbor"
 	"kedge/netstack/packet"
 )
@@ -28,10 +29,11 @@ type writer struct {
 	headers  [writeBatch][headerLength]byte
 	packets  [writeBatch]int // how many packets each message stands for
 	vectors  [writeVectors]unix.Iovec
-	count    int // of messages
-	used     int // of vectors
-	sent     int // of messages, refused ones included
-	good     int // packets that the kernel took
+	count    int  // of messages
+	used     int  // of vectors
+	sent     int  // of messages, refused ones included
+	good     int  // packets that the kernel took
+	full     bool // this Write has waited for room in vain
 	errno    syscall.Errno
 	// segments hold what was cut up here until it is sent, one for each message.
 	segments [writeBatch]*packet.Packet
@@ -48,7 +50,8 @@ func (l *Link) prepareWrite() {
 
 // Write implements netstack.Link. A packet goes to its NextHop, or to its destination where that is invalid. One whose
 // neighbour's link-layer address is not known yet is copied and sent when it is, and counts as sent. Packets that
-// cannot be sent are counted and left out; the only error is netstack.ErrClosed.
+// cannot be sent are counted and left out; the only error is netstack.ErrClosed. While the send buffer is full it waits, some
+// milliseconds at most.
 func (l *Link) Write(pkts []*packet.Packet) (int, error) {
 	a := l.attached.Load()
 	n, outs, err := l.writeAll(a, pkts)
@@ -62,7 +65,7 @@ func (l *Link) writeAll(a *attachment, pkts []*packet.Packet) (n int, outs []nei
 	l.writing.Lock()
 	defer l.writing.Unlock()
 	source := l.state.Load().Address
-	l.write.good = 0
+	l.write.good, l.write.full = 0, false
 	waiting := 0
 	for len(pkts) > 0 {
 		p := pkts[0]
@@ -264,6 +267,9 @@ func (l *Link) countRefused(errno syscall.Errno, segmentation byte, n uint64) {
 // virtioUDP is VIRTIO_NET_HDR_GSO_UDP_L4.
 const virtioUDP = 5
 
+// patience is how long a Write waits for room in the send buffer.
+const patience = 20 * time.Millisecond
+
 // writeStep sends from the first frame that is not sent yet.
 func (l *Link) writeStep(fd uintptr) bool {
 	w := &l.write
@@ -278,7 +284,12 @@ func (l *Link) writeStep(fd uintptr) bool {
 			w.sent += int(n)
 		case unix.EINTR:
 		case unix.EAGAIN:
-			return false
+			if w.full {
+				w.errno = unix.ENOBUFS
+				return true
+			}
+			// Room for one is not enough to be woken by, so that the frame is tried again in any case.
+			w.full = !wait.ForRoom(fd, patience)
 		default:
 			w.errno = errno
 			return true

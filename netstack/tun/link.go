@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"kedge/netstack"
+	"kedge/netstack/internal/wait"
 	"kedge/netstack/packet"
 )
 
@@ -30,7 +31,7 @@ type Link struct {
 	file     *os.File
 	raw      syscall.RawConn
 	socket   int // for ioctls in the device's network namespace
-	wake     int // an event that ends the reader's waiting
+	waiting  *wait.Reader
 	virtio   bool
 	offload  Offload // what the kernel granted
 	closed   atomic.Bool
@@ -47,7 +48,6 @@ type Link struct {
 		errno  syscall.Errno
 		header [packet.VirtioHeaderLength]byte
 		vector [2]unix.Iovec
-		wait   [2]unix.PollFd
 	}
 
 	writing sync.Mutex
@@ -186,7 +186,7 @@ func (l *Link) readStep(fd uintptr) bool {
 			}
 		case unix.EINTR:
 		case unix.EAGAIN:
-			if r.n > 0 || !l.await(fd) {
+			if r.n > 0 || !l.waiting.Await(fd) {
 				return true
 			}
 		default:
@@ -195,18 +195,6 @@ func (l *Link) readStep(fd uintptr) bool {
 		}
 	}
 	return true
-}
-
-// await waits until the device has a packet or an error, and reports whether that came before Close.
-func (l *Link) await(fd uintptr) bool {
-	w := &l.read.wait
-	w[0] = unix.PollFd{Fd: int32(fd), Events: unix.POLLIN}
-	w[1] = unix.PollFd{Fd: int32(l.wake), Events: unix.POLLIN}
-	for {
-		if _, err := unix.Poll(w[:], -1); err != unix.EINTR {
-			return w[1].Revents == 0 && !l.closed.Load()
-		}
-	}
 }
 
 // received looks at a packet that was read with n octets in all.
@@ -364,15 +352,12 @@ func (l *Link) Close() error {
 	if l.closed.Swap(true) {
 		return nil
 	}
-	if l.wake >= 0 {
-		_, _ = unix.Write(l.wake, []byte{0, 0, 0, 0, 0, 0, 0, 1})
+	if l.waiting != nil {
+		l.waiting.End()
 	}
 	l.reading.Lock()
 	defer l.reading.Unlock()
 	err := l.file.Close()
-	if l.wake >= 0 {
-		unix.Close(l.wake)
-	}
 	if l.socket >= 0 {
 		unix.Close(l.socket)
 	}

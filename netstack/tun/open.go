@@ -7,6 +7,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"kedge/netstack/internal/wait"
 )
 
 const node = "/dev/net/tun"
@@ -48,8 +50,7 @@ func Open(name string, mtu int, offload Offload) (*Link, error) {
 		return fail(CreateDevice, err)
 	}
 	file := os.NewFile(uintptr(fd), node)
-	// Only now, so that Go's poller does not watch the device: the reader's thread waits in the kernel, and waking it is much
-	// cheaper than waking a goroutine by way of the poller.
+	// Only now, so that Go's poller does not watch the device: the reader waits by itself (package wait).
 	if err := unix.SetNonblock(fd, true); err != nil {
 		file.Close()
 		return fail(OpenNode, err)
@@ -59,7 +60,7 @@ func Open(name string, mtu int, offload Offload) (*Link, error) {
 
 // open finishes a device that file is attached to.
 func open(file *os.File, name string, mtu int, offload Offload) (*Link, error) {
-	l := &Link{name: name, file: file, socket: -1, wake: -1, offload: offload}
+	l := &Link{name: name, file: file, socket: -1, offload: offload}
 	step, err := l.configure(mtu)
 	if err == nil {
 		err = l.prepare()
@@ -103,7 +104,7 @@ func (l *Link) configure(mtu int) (Step, error) {
 	if err != nil {
 		return SetOffload, err
 	}
-	if l.wake, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
+	if l.waiting, err = wait.NewReader(); err != nil {
 		return SetOffload, err
 	}
 	if l.socket, err = unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0); err != nil {

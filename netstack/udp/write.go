@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"kedge/netstack"
+	"kedge/netstack/internal/wait"
 	"kedge/netstack/packet"
 )
 
@@ -305,10 +306,6 @@ func (l *Link) writeStep(fd uintptr) bool {
 
 // awaitRoom waits until the socket takes a message again and reports whether it does.
 func (l *Link) awaitRoom() (ready bool) {
-	_ = l.raw.Control(func(fd uintptr) {
-		poll := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}
-		n, err := unix.Poll(poll, int(patience/time.Millisecond))
-		ready = n > 0 || err == unix.EINTR
-	})
+	_ = l.raw.Control(func(fd uintptr) { ready = wait.ForRoom(fd, patience) })
 	return ready
 }
