@@ -14,12 +14,16 @@ import (
 
 // handleAcknowledgement is RFC 6275 section 11.7.3.
 func (m *Machine) handleAcknowledgement(now time.Time, ba *mh.BindingAcknowledgement, in *signaling.Received) {
+	if last := m.entry.sent; m.resume(ba, in) {
+		// The home agent may have had another update since, and turned to that way.
+		defer func() { m.entry.sent = last }()
+	}
 	r := &m.request
 	if !r.active() || len(r.sent) == 0 || in.Outer != r.way.endpoint {
 		m.counters.Unmatched++
 		return
 	}
-	if err := m.authentic(ba, in.Payload); err != nil {
+	if err := m.authentic(ba, in.Payload, r.way.careOf); err != nil {
 		m.counters.Unauthentic++
 		m.fail(signaling.Report{Kind: BindingAcknowledgementIgnored, Sequence: ba.Sequence, Status: uint8(ba.Status),
 			Detail: fmt.Sprintf("acknowledgement (%s) ignored: %v", ba.Status, err)})
@@ -55,14 +59,15 @@ func (m *Machine) handleAcknowledgement(now time.Time, ba *mh.BindingAcknowledge
 	}
 }
 
-// authentic checks the acknowledgement against the security association; without one nothing is checked.
-func (m *Machine) authentic(ba *mh.BindingAcknowledgement, payload []byte) error {
+// authentic checks the acknowledgement of an update with that care-of address against the security association; without one
+// nothing is checked.
+func (m *Machine) authentic(ba *mh.BindingAcknowledgement, payload []byte, careOf netip.Addr) error {
 	if m.cfg.Association == nil {
 		return nil
 	}
 	verify := func(a *auth.Association) error {
 		known := func(spi uint32) (auth.Association, bool) { return *a, spi == a.SPI }
-		_, err := auth.Verify(payload, ba, known, m.request.way.careOf, m.cfg.HomeAddress)
+		_, err := auth.Verify(payload, ba, known, careOf, m.cfg.HomeAddress)
 		return err
 	}
 	err := verify(m.cfg.Association)
@@ -187,6 +192,7 @@ func (m *Machine) registered(now time.Time, ba *mh.BindingAcknowledgement, t *tr
 		u.answered(m.place.Kind())
 	}
 	m.request.stop()
+	m.yielded = request{}
 	m.refusal = refusal{}
 	m.lastError = ""
 	m.bind(tunnelled)

@@ -17,7 +17,9 @@ type entry struct {
 	// way is what the home agent accepted last, and sent that of the last update: until they are the same, either may be
 	// what it has.
 	way, sent way
-	lifetime  time.Duration
+	// away says that the uplink has been without way's address since: it may be in another network now.
+	away     bool
+	lifetime time.Duration
 	// keepalive is after which time a NAT's mapping has to be refreshed (RFC 5555 section 4.3); 0 if there is none.
 	keepalive time.Duration
 	// until is when the binding ends: its lifetime counts from when the Binding Update was sent (section 11.7.3).
@@ -114,13 +116,23 @@ func (m *Machine) rebind() {
 }
 
 // upgrading says that the node turns from UDP to a native care-of address on an uplink that still has the address that the
-// datagrams leave from. Nobody knows yet whether the network lets native packets pass, so that the tunnel stays where it is
-// until the home agent has answered.
+// datagrams leave from, or to a way that has missed its turn. Nobody knows yet whether the network lets such packets pass, so
+// that the tunnel stays where it is until the home agent has answered.
 func (m *Machine) upgrading() bool {
 	w := m.bound.way
 	u := m.uplinkOf(m.place.Uplink)
-	return m.bound.how == tunnelled && w.udp() && w == m.entry.way && !m.place.UDP() && m.bound.effect.Link == m.place.Uplink &&
-		u != nil && u.offers(w.careOf)
+	return m.bound.how == tunnelled && w.udp() && w == m.entry.way && w != m.place.way() && m.bound.effect.Link == m.place.Uplink &&
+		u != nil && u.offers(w.careOf) && (!m.place.UDP() || u.turns.missed&m.place.Kind() != 0)
+}
+
+// proceeding is upgrading from a way that is as good as it was when the home agent answered by it.
+func (m *Machine) proceeding() bool {
+	if !m.upgrading() || m.entry.doubtful || m.entry.away {
+		return false
+	}
+	u := m.uplinkOf(m.place.Uplink)
+	p := Place{CareOf: m.entry.way.careOf, Endpoint: m.entry.way.endpoint}
+	return u.rounds == 0 && u.failed&p.Kind() == 0
 }
 
 func (m *Machine) unbind() {

@@ -9,7 +9,7 @@
 //
 // From an uplink there may be several ways to the home agent (Places): natively, or in UDP datagrams over IPv6 or IPv4 (RFC
 // 5555). Three updates without an answer have the next one tried, and what did not work is remembered until the uplink is
-// in another network.
+// in another network. Without a binding they take turns.
 package mobilenode
 
 import (
@@ -75,6 +75,8 @@ type Machine struct {
 	entry   entry
 	bound   bound
 	request request
+	// yielded is the request of the turn before, as long as its answer may come.
+	yielded request
 	// sequence is that of the last Binding Update sent.
 	sequence uint16
 	clock    auth.Clock
@@ -255,8 +257,8 @@ func (m *Machine) handleReceived(now time.Time, r *signaling.Received) {
 		m.counters.Ignored++
 		return
 	}
-	if r.Outer != m.request.way.endpoint && r.Outer != m.bound.way.endpoint {
-		m.counters.Ignored++ // neither the way that it was asked by nor the tunnel's
+	if r.Outer != m.request.way.endpoint && !(m.yielded.active() && r.Outer == m.yielded.way.endpoint) && r.Outer != m.bound.way.endpoint {
+		m.counters.Ignored++ // neither a way that it was asked by nor the tunnel's
 		return
 	}
 	switch b := message.(type) {

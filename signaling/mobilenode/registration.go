@@ -1,7 +1,6 @@
 package mobilenode
 
 import (
-	"fmt"
 	"net/netip"
 	"time"
 
@@ -83,7 +82,7 @@ func (m *Machine) pursue(now time.Time) {
 		return
 	}
 	if m.exhausted(now) {
-		m.fallBack(now, fmt.Sprintf("%d binding updates were not answered %s", m.request.unanswered, m.place.describe()))
+		m.fallBack(now)
 	}
 	wanted := m.wanted(now)
 	switch {
@@ -170,6 +169,9 @@ func (m *Machine) transmit(now time.Time) {
 	}
 	m.cfg.Limit.Record(now)
 	m.entry.sent = r.way
+	if u := m.uplinkOf(r.uplink); u != nil && r.purpose == register && !m.entry.held {
+		u.turns.now = m.place.Kind()
+	}
 	if len(r.sent) == maxTransmissions {
 		r.sent = append(r.sent[:0], r.sent[1:]...)
 	}

@@ -46,7 +46,7 @@ type Status struct {
 	// HomeAddress, CareOf and HomeAgent may be invalid but for the first.
 	HomeAddress, CareOf, HomeAgent netip.Addr
 	Uplink                         string
-	// Transport is the one in use, Native or UDP; UDP is from CareOf, an address of the host's, to Endpoint.
+	// Transport is the one that traffic takes, Native or UDP; UDP is from CareOf, an address of the host's, to Endpoint.
 	Transport Transport
 	Endpoint  netip.AddrPort
 	// NATDetected says that the home agent saw a NAT, or may have, and Keepalive after which time its mapping is refreshed.
@@ -65,11 +65,16 @@ type Status struct {
 
 // Status returns a snapshot at now.
 func (m *Machine) Status(now time.Time) Status {
-	s := Status{
-		State: m.state(now), HomeAddress: m.cfg.HomeAddress, CareOf: m.place.CareOf, HomeAgent: m.agents.current,
-		Uplink: m.place.Uplink, Endpoint: m.place.Endpoint, Sequence: m.sequence, RTT: m.rtt, LastError: m.lastError, Counters: m.counters,
+	p := m.place.Place
+	if m.proceeding() {
+		// Traffic goes on over UDP, whatever comes of the native way.
+		p = Place{Uplink: m.bound.way.link, CareOf: m.bound.way.careOf, Endpoint: m.bound.way.endpoint}
 	}
-	if m.place.UDP() {
+	s := Status{
+		State: m.state(now), HomeAddress: m.cfg.HomeAddress, CareOf: p.CareOf, HomeAgent: m.agents.current,
+		Uplink: p.Uplink, Endpoint: p.Endpoint, Sequence: m.sequence, RTT: m.rtt, LastError: m.lastError, Counters: m.counters,
+	}
+	if p.UDP() {
 		s.Transport = UDP
 	}
 	if m.entry.held {
@@ -94,7 +99,7 @@ func (m *Machine) state(now time.Time) State {
 		return StateRefused
 	case m.place.home:
 		return StateReturningHome
-	case m.entry.held && m.entry.way == m.place.way() && m.entry.agent == m.agents.current:
+	case m.entry.held && (m.entry.way == m.place.way() || m.proceeding()) && m.entry.agent == m.agents.current:
 		return StateRegistered
 	}
 	return StateRegistering

@@ -32,7 +32,7 @@ const (
 func (m *Machine) firstWait() time.Duration {
 	wait := m.knownWait()
 	if u := m.uplinkOf(m.place.Uplink); u != nil {
-		wait = min(wait<<min(u.rounds, maxRounds), maxBindackTimeout)
+		wait = min(wait<<min(u.rounds+m.lap(u), maxRounds), maxBindackTimeout)
 	}
 	return wait
 }

@@ -135,34 +135,52 @@ const (
 )
 
 // ways are the places that an uplink offers, the one to use first: not one that was found not to work in its network, as long
-// as there is another.
+// as there is another. While there is no binding, the one whose turn it is keeps it.
 func (m *Machine) ways(u *uplink) []Place {
 	list := Places(m.cfg.Transport, m.cfg.Endpoints, &u.Attachment)
-	for i := range list {
-		if u.failed&list[i].Kind() == 0 {
+	turn := PlaceKind(0)
+	if !m.entry.held && u.triesNative(list) {
+		turn = u.turns.now
+	}
+	first := 0
+	for i := len(list) - 1; i >= 0; i-- {
+		switch k := list[i].Kind(); {
+		case u.failed&k != 0:
+		case k == turn:
 			return list[i:]
+		default:
+			first = i
 		}
 	}
-	return list
+	return list[first:]
 }
 
 // exhausted says that the request under way has had its attempts, and that there is another way from the uplink.
 func (m *Machine) exhausted(now time.Time) bool {
 	r := &m.request
-	if !r.active() || r.purpose == returnHome || r.unanswered < transportAttempts || now.Before(r.at) {
-		return false
-	}
-	if r.refreshing && now.Sub(r.began) < provenPatience {
-		return false
-	}
 	u := m.uplinkOf(m.place.Uplink)
-	return u != nil && len(Places(m.cfg.Transport, m.cfg.Endpoints, &u.Attachment)) > 1
+	if u == nil || !r.active() || r.purpose == returnHome || now.Before(r.at) {
+		return false
+	}
+	attempts := transportAttempts
+	if m.sharing(u) != nil {
+		attempts = 1
+	}
+	if r.unanswered < attempts || r.refreshing && now.Sub(r.began) < provenPatience {
+		return false
+	}
+	return len(Places(m.cfg.Transport, m.cfg.Endpoints, &u.Attachment)) > 1
 }
 
 // fallBack gives up the way in use and takes the next. When all have failed it is rather the anchor that is away: they
 // are tried anew, with first waits that double each time round.
-func (m *Machine) fallBack(now time.Time, why string) {
+func (m *Machine) fallBack(now time.Time) {
 	u := m.uplinkOf(m.place.Uplink)
+	if kinds := m.sharing(u); kinds != nil {
+		m.yield(now, u, kinds)
+		return
+	}
+	why := fmt.Sprintf("%d binding updates were not answered %s", m.request.unanswered, m.place.describe())
 	u.failed |= m.place.Kind()
 	all := PlaceKind(0)
 	list := Places(m.cfg.Transport, m.cfg.Endpoints, &u.Attachment)
@@ -170,8 +188,7 @@ func (m *Machine) fallBack(now time.Time, why string) {
 		all |= list[i].Kind()
 	}
 	if u.failed&all == all {
-		u.failed = 0
-		u.rounds++
+		u.allFailed()
 	}
 	m.report(signaling.Report{Kind: TransportChanged, Detail: why})
 	m.move(now)

@@ -2,7 +2,6 @@ package mobilenode
 
 import (
 	"net/netip"
-	"slices"
 	"testing"
 	"time"
 
@@ -122,57 +121,12 @@ func TestNativeTransportTakesNoNoticeOfTheHost(t *testing.T) {
 	}
 }
 
-func TestRFC5555_4_4_1_FallsBackAfterThreeAttempts(t *testing.T) {
-	b := newBench(t, over(Auto))
-	send, bu := b.update(b.do(hosted(careOfA, hostA, hostIPv4A)))
-	if send.Outer.IsValid() || bu.ForceUDP {
-		t.Errorf("not native first: %+v", send)
-	}
-	ms := time.Millisecond
-	type sent struct {
-		after time.Duration
-		from  netip.Addr
-		to    netip.AddrPort
-	}
-	var got []sent
-	start := b.now
-	for range 12 {
-		send, bu, _ := b.next()
-		from := send.Source
-		if send.Outer.IsValid() {
-			from = send.OuterLocal
-		}
-		if bu.ForceUDP != send.Outer.IsValid() {
-			t.Errorf("flag F %v to %v", bu.ForceUDP, send.Outer)
-		}
-		got = append(got, sent{b.now.Sub(start), from, send.Outer})
-	}
-	want := []sent{
-		{1500 * ms, careOfA, netip.AddrPort{}}, {4500 * ms, careOfA, netip.AddrPort{}},
-		{10500 * ms, hostA, endpoint6}, {12000 * ms, hostA, endpoint6}, {15000 * ms, hostA, endpoint6},
-		{21000 * ms, hostIPv4A, endpoint4}, {22500 * ms, hostIPv4A, endpoint4}, {25500 * ms, hostIPv4A, endpoint4},
-		// All have failed: anew, and slower.
-		{31500 * ms, careOfA, netip.AddrPort{}}, {34500 * ms, careOfA, netip.AddrPort{}}, {40500 * ms, careOfA, netip.AddrPort{}},
-		{52500 * ms, hostA, endpoint6},
-	}
-	if !slices.Equal(got, want) {
-		t.Errorf("sent\n%v, want\n%v", got, want)
-	}
-}
-
 // blocked registers over UDP where native packets do not pass.
 func blocked(t *testing.T, a signaling.Attachment) *bench {
 	b := newBench(t, over(Auto))
-	b.do(a)
-	for {
-		send, bu, _ := b.next()
-		if send.Outer.IsValid() {
-			b.now = b.now.Add(20 * time.Millisecond)
-			b.do(b.answer(send, bu, nat(0)))
-			b.wantState(StateRegistered)
-			return b
-		}
-	}
+	b.play(5*time.Second, filtered, at{0, a})
+	b.wantState(StateRegistered)
+	return b
 }
 
 func TestRFC5555_4_4_1_StaysWithTheTransportInTheSameNetwork(t *testing.T) {

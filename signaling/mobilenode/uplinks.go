@@ -25,16 +25,24 @@ type uplink struct {
 	// worked is what the home agent answered by last, and rounds how often all that there is has failed since.
 	worked PlaceKind
 	rounds int
+	turns  turns
+}
+
+// allFailed starts another round.
+func (u *uplink) allFailed() {
+	u.failed = 0
+	u.rounds++
 }
 
 // answered takes in that the home agent has answered by a way. If it had before by one that failed since, or nothing had
 // worked, it was rather the home agent that was away: what failed gets another chance.
 func (u *uplink) answered(by PlaceKind) {
+	missed := u.failed | u.turns.missed
 	if u.rounds > 0 {
 		u.failed = 0
 	}
 	u.failed &^= u.worked | by
-	u.worked, u.rounds = by, 0
+	u.worked, u.rounds, u.turns = by, 0, turns{missed: missed &^ by}
 }
 
 // offers says whether the host has the address on the uplink.
@@ -47,7 +55,7 @@ func (u *uplink) recognise() {
 	}
 	prefix, _ := u.CareOf.Prefix(64)
 	if u.router.IsValid() && (u.Router != u.router || prefix != u.prefix) {
-		u.failed, u.worked, u.rounds = 0, 0, 0
+		u.failed, u.worked, u.rounds, u.turns = 0, 0, 0, turns{}
 	}
 	u.router, u.prefix = u.Router, prefix
 }
@@ -90,7 +98,7 @@ func (m *Machine) handleAttachment(a signaling.Attachment) {
 		}
 		if w := m.entry.way; w.udp() && w.link == a.Uplink && !u.offers(w.careOf) {
 			// Should the same address come back, it need not be in the same network: private ones are everywhere.
-			m.entry.sent = way{}
+			m.entry.sent, m.entry.away = way{}, true
 		}
 	case len(m.uplinks) < maxUplinks:
 		m.uplinks = append(m.uplinks, uplink{Attachment: a})
@@ -177,6 +185,7 @@ func (m *Machine) move(now time.Time) {
 	switch {
 	case !next.valid():
 		m.request.stop()
+		m.yielded = request{}
 		m.agents.pause()
 		if last.valid() {
 			m.report(signaling.Report{Kind: Unattached, Link: last.Uplink})
