@@ -58,10 +58,8 @@ type receiver interface {
 	strangers(all []forwarding.Stranger)
 }
 
-// pump carries packets from one link through the engine, until the link is closed, on a thread of its own. Errors that pass are
-// waited out.
+// pump carries packets from one link through the engine, until the link is closed. Errors that pass are waited out.
 func pump(ctx context.Context, l netstack.Link, id forwarding.PortID, w *forwarding.Worker, ports *ports, to receiver) error {
-	ownThread()
 	pkts := packet.NewBatch(batch, packet.MaxLength)
 	for {
 		n, err := l.Read(pkts)
