@@ -138,7 +138,7 @@ func TestChecksumsWithEverythingOn(t *testing.T) {
 	}{{"native", "native", access1Prefix, 40}, {"UDP over IPv6", "udp", access1Prefix, 48}, {"UDP over IPv4", "udp", access1IPv4, 28}} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			n := newDatagramNetwork(t)
+			n := newDatagramNetwork(t, inOrder)
 			n.datagramAgent(datagramAgent{})
 			if c.transport == "native" {
 				n.datagramHost("mn", 0)
@@ -163,7 +163,7 @@ func TestChecksumsWithEverythingOn(t *testing.T) {
 			if raceDetector {
 				octets = 512 << 10
 			}
-			f := carriage{t: t, name: "mn", mn: n.nodes["mn"], cn: n.nodes["cn"], home: home, overhead: c.overhead}
+			f := carriage{t: t, name: "mn", mn: n.nodes["mn"], cn: n.nodes["cn"], home: home, overhead: c.overhead, merges: true}
 			for _, mtu := range []int{jumbo, 1500, 1280} {
 				n.everyMTU(mtu)
 				f.carries(octets, mtu, mtu/60)
