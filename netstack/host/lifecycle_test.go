@@ -106,12 +106,17 @@ func TestDeliverWhileClosing(t *testing.T) {
 
 func TestStoppedClockFiresNoMore(t *testing.T) {
 	c := newClock(tcpip.NewStdClock())
+	left := func() int {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return len(c.timers)
+	}
 	fired := make(chan struct{}, 4)
 	running := c.AfterFunc(0, func() { fired <- struct{}{} })
 	<-fired
 	pending := c.AfterFunc(time.Hour, func() { fired <- struct{}{} })
 	c.stop()
-	if len(c.timers) != 0 || pending.Stop() || running.Stop() {
+	if left() != 0 || pending.Stop() || running.Stop() {
 		t.Error("a timer was left")
 	}
 	running.Reset(0)
@@ -119,7 +124,7 @@ func TestStoppedClockFiresNoMore(t *testing.T) {
 	if late.Stop() {
 		t.Error("a timer of a stopped clock was running")
 	}
-	if len(c.timers) != 0 || len(fired) != 0 {
+	if left() != 0 || len(fired) != 0 {
 		t.Error("a stopped clock fired")
 	}
 }
