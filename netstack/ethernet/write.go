@@ -267,9 +267,6 @@ func (l *Link) countRefused(errno syscall.Errno, segmentation byte, n uint64) {
 // virtioUDP is VIRTIO_NET_HDR_GSO_UDP_L4.
 const virtioUDP = 5
 
-// patience is how long a Write waits for room in the send buffer.
-const patience = 20 * time.Millisecond
-
 // writeStep sends from the first frame that is not sent yet.
 func (l *Link) writeStep(fd uintptr) bool {
 	w := &l.write
@@ -288,8 +285,7 @@ func (l *Link) writeStep(fd uintptr) bool {
 				w.errno = unix.ENOBUFS
 				return true
 			}
-			// Room for one is not enough to be woken by, so that the frame is tried again in any case.
-			w.full = !wait.ForRoom(fd, patience)
+			w.full = !wait.ForRoom(fd) // and tries once more in any case: a frame may fit before the kernel says so
 		default:
 			w.errno = errno
 			return true

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"kedge/netstack/internal/testnet"
+	"kedge/netstack/internal/wait"
 	"kedge/netstack/packet"
 )
 
@@ -171,7 +172,7 @@ func TestFullSendBuffer(t *testing.T) {
 				t.Errorf("Write = %d, %v; %+v, %d before", n, err, c, was)
 			}
 			t.Logf("64 super-packets took %v, %v of the processor", took, used)
-			if took < patience || took > 50*patience || used > 10*patience {
+			if took < wait.Patience || took > 50*wait.Patience || used > 10*wait.Patience {
 				t.Errorf("64 super-packets took %v, %v of the processor", took, used)
 			}
 			// What is queued goes with the filter.

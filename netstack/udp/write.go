@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"net/netip"
 	"syscall"
-	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -247,9 +246,6 @@ func (l *Link) complete() {
 	w.messages[w.count-1].SetControllen(len(control))
 }
 
-// patience is how long a writer waits for room in the send buffer.
-const patience = 20 * time.Millisecond
-
 // flush sends all messages. Those that the kernel refuses are counted by reason.
 func (l *Link) flush() {
 	w := &l.write
@@ -306,6 +302,6 @@ func (l *Link) writeStep(fd uintptr) bool {
 
 // awaitRoom waits until the socket takes a message again and reports whether it does.
 func (l *Link) awaitRoom() (ready bool) {
-	_ = l.raw.Control(func(fd uintptr) { ready = wait.ForRoom(fd, patience) })
+	_ = l.raw.Control(func(fd uintptr) { ready = wait.ForRoom(fd) })
 	return ready
 }

@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Reader is for the one goroutine that reads a descriptor which does not block.
+// Reader is for the one goroutine that reads a descriptor, by calls that do not wait.
 type Reader struct {
 	ended   atomic.Bool
 	event   int        // wakes the goroutine for good
@@ -53,9 +53,12 @@ func (r *Reader) End() {
 	unix.Close(r.event)
 }
 
-// ForRoom waits at most for patience until fd takes something to write, and reports whether it does.
-func ForRoom(fd uintptr, patience time.Duration) bool {
+// Patience is how long a writer waits for room in a send buffer.
+const Patience = 20 * time.Millisecond
+
+// ForRoom waits at most for Patience until fd takes something to write, and reports whether it does.
+func ForRoom(fd uintptr) bool {
 	poll := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}
-	n, err := unix.Poll(poll, int(patience/time.Millisecond))
+	n, err := unix.Poll(poll, int(Patience/time.Millisecond))
 	return n > 0 || err == unix.EINTR
 }
